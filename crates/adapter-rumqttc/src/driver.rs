@@ -1,0 +1,351 @@
+//! The one task of a connection: it owns the socket and all protocol state.
+//!
+//! Each round first does everything that needs no waiting, then waits for the
+//! socket, a timer or a wake-up. One wait both reads and writes as far as either
+//! is possible, so neither can starve the other, and nothing that is dropped
+//! half-way carries bytes with it. Between waits nothing is awaited; handlers and
+//! callers are never waited for.
+
+mod packets;
+mod transfer;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rumqttc::mqttbytes::v4::PubRel;
+use tars_ports::{
+    Acknowledgement, ConnectOptions, EndReason, Ended, Error, ErrorKind, Fate, OutboundQos2, Receipt, Settler,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
+
+use crate::flows::{Flow, Flows};
+use crate::handshake::Accepted;
+use crate::keepalive::{Action, Keepalive};
+use crate::outbox::{Command, Queued, Stage};
+use crate::read_buffer::ReadBuffer;
+use crate::shared::Shared;
+use crate::write_buffer::WriteBuffer;
+use crate::{convert, error};
+
+use transfer::transfer;
+
+/// At so many unwritten bytes no further publish or subscription is begun.
+const HIGH_WATER: usize = 256 * 1024;
+/// Answers to what was read may fill so much more before reading stops too.
+const REPLIES: usize = 1024 * 1024;
+/// After DISCONNECT the broker gets so long to close.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// The clean end under way.
+#[derive(Debug)]
+struct Farewell {
+    /// Until then publishes wait for the in-flight window; after that they are given up.
+    patience: Instant,
+    deadline: Instant,
+    given_up: bool,
+    /// DISCONNECT is in the output; nothing may follow it (MQTT 3.1.1 section 3.14.4).
+    sent: bool,
+}
+
+pub(crate) struct Driver<S> {
+    stream: S,
+    shared: Arc<Shared>,
+    input: ReadBuffer,
+    output: WriteBuffer,
+    flows: Flows,
+    keepalive: Keepalive,
+    /// Reading is paused at the inbound budget.
+    paused: bool,
+    limit: usize,
+    timeout: Duration,
+    farewell: Option<Farewell>,
+    /// Scratch for publishes and acknowledgements; empty between rounds.
+    batch: Vec<Queued>,
+    acknowledgements: Vec<Acknowledgement>,
+    ended: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
+    pub(crate) fn new(
+        accepted: Accepted<S>,
+        shared: Arc<Shared>,
+        options: &ConnectOptions,
+        limit: usize,
+        keepalive: Keepalive,
+    ) -> Self {
+        Self {
+            stream: accepted.stream,
+            shared,
+            input: accepted.input,
+            output: WriteBuffer::default(),
+            flows: Flows::new(options.max_inflight, options.max_inflight_qos2),
+            keepalive,
+            paused: false,
+            limit,
+            timeout: options.timeout,
+            farewell: None,
+            batch: Vec::new(),
+            acknowledgements: Vec::new(),
+            ended: false,
+        }
+    }
+
+    /// Goes on with the QoS 2 publishes of an earlier connection, before anything else is sent.
+    pub(crate) fn resume(&mut self, outbound: Vec<OutboundQos2>) -> Result<Vec<(u64, Receipt)>, Error> {
+        let mut resumed = Vec::with_capacity(outbound.len());
+        for OutboundQos2 {
+            packet_id,
+            released,
+            message,
+            ..
+        } in outbound
+        {
+            let (settler, receipt) = Receipt::pair();
+            let key = message.key;
+            let publish = convert::publish(&message, packet_id, true);
+            let flow = Flow::Qos2 {
+                settler,
+                message,
+                released,
+                end: None,
+            };
+            if !self.flows.insert(packet_id, flow) {
+                tracing::debug!(packet_id, "a session names a packet id twice; the second is forgotten");
+                continue;
+            }
+            if released {
+                self.append(|bytes| PubRel::new(packet_id).write(bytes))?;
+            } else {
+                self.append(|bytes| publish.write(bytes))?;
+            }
+            resumed.push((key, receipt));
+        }
+        Ok(resumed)
+    }
+
+    /// Serves the connection to its end.
+    pub(crate) async fn run(mut self) -> Ended {
+        let reason = self.serve().await.unwrap_or_else(EndReason::Lost);
+        self.end(reason)
+    }
+
+    async fn serve(&mut self) -> Result<EndReason, Error> {
+        let mut timer = std::pin::pin!(tokio::time::sleep_until(Instant::now()));
+        let mut armed: Option<Instant> = None;
+        loop {
+            match self.shared.outbox.stage() {
+                Stage::Open => {}
+                Stage::Disconnecting => self.begin_farewell(),
+                Stage::Closing | Stage::Ended => return Ok(EndReason::Closed),
+            }
+            self.receive()?;
+            self.send()?;
+            if self.paused && self.shared.inbox().is_open(self.flows.is_waiting()) {
+                // What was sent waits for an answer, which may lie in what is already here.
+                continue;
+            }
+            let next = self.on_time(Instant::now())?;
+            if self.output.is_empty() && self.has_said_farewell() {
+                self.leave().await;
+                return Ok(EndReason::Disconnected);
+            }
+            // Traffic only moves deadlines away: the timer is set again when it
+            // fires, not with every packet.
+            if let Some(next) = next
+                && armed.is_none_or(|armed| next < armed)
+            {
+                timer.as_mut().reset(next);
+                armed = Some(next);
+            }
+            let room = (!self.paused && !self.is_choked()).then(|| self.input.room());
+            tokio::select! {
+                // The socket first: after a long sleep of the machine the answer is
+                // there, and must be seen before the timer gives the peer up.
+                biased;
+                (read, written) = transfer(&mut self.stream, room, self.output.pending()) => {
+                    self.on_written(written).await?;
+                    self.on_read(read)?;
+                }
+                () = &mut timer, if armed.is_some() => armed = None,
+                () = self.shared.wake.notified() => {}
+            }
+        }
+    }
+
+    /// DISCONNECT is on its way: nothing may follow it.
+    fn has_said_farewell(&self) -> bool {
+        self.farewell.as_ref().is_some_and(|farewell| farewell.sent)
+    }
+
+    /// So many answers wait for a peer that does not read that no more may be caused.
+    fn is_choked(&self) -> bool {
+        self.output.len() > HIGH_WATER + self.limit + REPLIES
+    }
+
+    fn on_read(&mut self, read: Option<std::io::Result<usize>>) -> Result<(), Error> {
+        match read {
+            None => Ok(()),
+            Some(Ok(0)) => Err(error::closed_by_broker(&self.shared.address)),
+            Some(Ok(_)) => {
+                self.keepalive.read(Instant::now());
+                Ok(())
+            }
+            Some(Err(cause)) => Err(error::lost(&self.shared.address, cause)),
+        }
+    }
+
+    async fn on_written(&mut self, written: Option<std::io::Result<usize>>) -> Result<(), Error> {
+        match written {
+            None => Ok(()),
+            Some(Ok(n)) if n > 0 => {
+                self.output.advance(n);
+                self.keepalive.sent(Instant::now());
+                Ok(())
+            }
+            Some(Ok(_)) => Err(error::closed_by_broker(&self.shared.address)),
+            Some(Err(cause)) => {
+                // The broker is gone, but what it confirmed before may lie unread.
+                while !self.paused
+                    && let (Some(Ok(1..)), _) = transfer::now(&mut self.stream, self.input.room()).await
+                {
+                    self.receive()?;
+                }
+                Err(error::lost(&self.shared.address, cause))
+            }
+        }
+    }
+
+    /// Sends what is due by the clock and says when to look again.
+    fn on_time(&mut self, now: Instant) -> Result<Option<Instant>, Error> {
+        let mut farewell_due = None;
+        if let Some(farewell) = &mut self.farewell {
+            if now >= farewell.deadline {
+                return Err(error::disconnect_timeout(&self.shared.address, self.timeout));
+            }
+            farewell_due = Some(farewell.deadline);
+            if !farewell.given_up {
+                if now >= farewell.patience {
+                    farewell.given_up = true;
+                    self.give_up();
+                    self.send()?;
+                } else {
+                    farewell_due = Some(farewell.patience);
+                }
+            }
+        }
+        loop {
+            match self.keepalive.check(now) {
+                Action::Wait(next) => {
+                    return Ok(match (next, farewell_due) {
+                        (Some(one), Some(other)) => Some(one.min(other)),
+                        (one, other) => one.or(other),
+                    });
+                }
+                Action::Ping => self.ping()?,
+                Action::Dead => return Err(error::silent(&self.shared.address, self.keepalive.patience())),
+            }
+        }
+    }
+
+    fn begin_farewell(&mut self) {
+        let now = Instant::now();
+        let timeout = self.timeout;
+        self.farewell.get_or_insert_with(|| Farewell {
+            patience: now + timeout / 2,
+            deadline: now + timeout,
+            given_up: false,
+            sent: false,
+        });
+    }
+
+    /// The window does not open: publishes behind it are not sent, so that
+    /// DISCONNECT still is.
+    fn give_up(&mut self) {
+        let error = Error::new(
+            ErrorKind::ConnectionLost,
+            format!(
+                "disconnected from {} while the in-flight window was full",
+                self.shared.address
+            ),
+        );
+        for settler in self
+            .shared
+            .outbox
+            .take_acknowledged()
+            .into_iter()
+            .filter_map(|queued| queued.settler)
+        {
+            not_sent(settler, &error);
+        }
+    }
+
+    /// Closes after DISCONNECT. Bytes that come now are read away: closing a socket
+    /// with unread bytes resets it, and the reset may overtake our last packets.
+    async fn leave(&mut self) {
+        let mut deadline = Instant::now() + LINGER;
+        if let Some(farewell) = &self.farewell {
+            deadline = deadline.min(farewell.deadline);
+        }
+        let stream = &mut self.stream;
+        let goodbye = async {
+            stream.shutdown().await?;
+            let mut sink = [0; 1024];
+            while stream.read(&mut sink).await? > 0 {}
+            std::io::Result::Ok(())
+        };
+        // DISCONNECT is written; how the socket then ends changes nothing.
+        let _ = timeout_at(deadline, goodbye).await;
+    }
+}
+
+impl<S> Driver<S> {
+    /// Accounts for everything that was taken over.
+    fn end(&mut self, reason: EndReason) -> Ended {
+        self.ended = true;
+        let address = &self.shared.address;
+        let error = error::ended(address, &reason);
+        let (publishes, commands) = self.shared.outbox.end();
+        let mut unsent = self.output.unwritten_qos0();
+        let outbound = self.flows.end(&error, |end| self.output.is_written(end));
+        for queued in publishes {
+            match queued.settler {
+                None => unsent += 1,
+                Some(settler) => not_sent(settler, &error),
+            }
+        }
+        for command in commands {
+            // A caller that no longer waits is no failure.
+            match command {
+                Command::Subscribe { reply, .. } => drop(reply.send(Err(error.clone()))),
+                Command::Unsubscribe { reply, .. } => drop(reply.send(Err(error.clone()))),
+            }
+        }
+        self.shared.reading_paused.store(false, Ordering::Relaxed);
+        tracing::debug!(address, ?reason, unsent, "connection ended");
+        let outcome = match &reason {
+            EndReason::Disconnected => Ok(()),
+            EndReason::Lost(error) => Err(error.clone()),
+            _ => Err(error::not_connected(address)),
+        };
+        self.shared.end.send_replace(Some(outcome));
+        let mut ended = Ended::new(reason);
+        ended.session.outbound = outbound;
+        ended.unsent = unsent;
+        ended
+    }
+}
+
+impl<S> Drop for Driver<S> {
+    /// A driver that is cut off (its runtime ends, a panic) settles everything all the same.
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end(EndReason::Closed);
+        }
+    }
+}
+
+fn not_sent(settler: Settler, error: &Error) {
+    settler.settle(Err(error.clone().with_fate(Fate::NotSent)));
+}

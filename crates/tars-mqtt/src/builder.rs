@@ -1,0 +1,97 @@
+//! Making a client with more than a configuration.
+
+use std::sync::Arc;
+
+use tars_ports::{Connector, Error, ErrorKind};
+use tokio::sync::mpsc;
+
+use crate::client::{Client, InvalidHook, Shared};
+use crate::config::{Adapter, Config};
+use crate::context::Context;
+use crate::handler::Invalid;
+use crate::session::Session;
+use crate::subscribe::Route;
+
+/// Builds a [`Client`].
+#[must_use = "a builder does nothing until `build`"]
+pub struct ClientBuilder {
+    config: Config,
+    connector: Option<Arc<dyn Connector>>,
+    routes: Vec<Route>,
+    on_invalid: Option<InvalidHook>,
+    seed: Option<u64>,
+}
+
+impl ClientBuilder {
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
+            config,
+            connector: None,
+            routes: Vec::new(),
+            on_invalid: None,
+            seed: None,
+        }
+    }
+
+    /// A handler that is in place before the first packet. With a persistent session
+    /// (`MQTT_CLEAN_SESSION=false`) the broker may send before anything is subscribed.
+    pub fn route(mut self, route: Route) -> Self {
+        self.routes.push(route);
+        self
+    }
+
+    /// A connector of one's own, instead of the one `MQTT_ADAPTER` names: a further
+    /// adapter, a layer around one, or a fake for tests.
+    pub fn connector(mut self, connector: impl Connector + 'static) -> Self {
+        self.connector = Some(Arc::new(connector));
+        self
+    }
+
+    /// Called with every message that was no valid input for a handler, after it was
+    /// counted and logged. It must not block.
+    pub fn on_invalid(mut self, hook: impl Fn(&Context, &Invalid) + Send + Sync + 'static) -> Self {
+        self.on_invalid = Some(Arc::new(hook));
+        self
+    }
+
+    /// Makes the jitter of the reconnect delays repeatable.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// The client. It does nothing before [`Client::connect`].
+    ///
+    /// # Errors
+    /// [`InvalidFilter`](ErrorKind::InvalidFilter) for a route,
+    /// [`Unsupported`](ErrorKind::Unsupported) when something asks for what the adapter cannot do.
+    pub fn build(self) -> Result<Client, Error> {
+        let connector = match self.connector {
+            Some(connector) => connector,
+            None => adapter(self.config.adapter)?,
+        };
+        let shared = Arc::new(Shared::new(self.config, connector.capabilities(), self.on_invalid));
+        let mut failed = None;
+        let client = Client::assemble(shared.clone(), |weak, commands: mpsc::Receiver<_>| {
+            Session::new(shared, connector, weak, commands, self.routes, self.seed)
+                .map_err(|error| failed = Some(error))
+                .ok()
+        });
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(client),
+        }
+    }
+}
+
+fn adapter(adapter: Adapter) -> Result<Arc<dyn Connector>, Error> {
+    match adapter {
+        #[cfg(feature = "rumqttc")]
+        Adapter::Rumqttc => Ok(Arc::new(adapter_rumqttc::RumqttcConnector::new())),
+        #[allow(unreachable_patterns, reason = "which are left depends on the features")]
+        other => {
+            let what = format!("the adapter {other:?} is not compiled in: turn on the feature of its name");
+            Err(Error::new(ErrorKind::Unsupported, what))
+        }
+    }
+}

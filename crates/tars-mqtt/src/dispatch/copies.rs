@@ -1,0 +1,86 @@
+//! Recognises the copies a broker sends of one message when filters overlap.
+//!
+//! With overlapping filters a 3.1.1 broker sends one copy in all, or one for each
+//! filter, and nothing in a copy says which filter it is for (MQTT 3.1.1 section
+//! 3.3.5). Every copy of an envelope is byte for byte the same and carries the
+//! envelope's own id: so an equal payload on the same topic, right behind the first
+//! and at most once per overlapping filter, is a copy. What has no id (raw payloads)
+//! may have been published twice on purpose and is never taken for one.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tars_contracts::EnvelopeHead;
+use tars_ports::{AckOutcome, Connection, Delivery};
+use tokio::time::Instant;
+
+use super::received::Received;
+
+/// Copies follow each other closely; what comes later was published again.
+const WINDOW: Duration = Duration::from_secs(1);
+const MAX_ENTRIES: usize = 1024;
+
+struct Seen {
+    hash: u64,
+    at: Instant,
+    /// Copies that may still come.
+    remaining: usize,
+    first: Weak<Received>,
+}
+
+/// What was delivered lately on topics that several filters match. One per connection.
+#[derive(Default)]
+pub(crate) struct Copies {
+    seen: VecDeque<Seen>,
+    hasher: RandomState,
+}
+
+impl Copies {
+    /// Whether this delivery is a copy of one that was noted; if so, it is
+    /// acknowledged together with that one.
+    pub(crate) fn absorb(&mut self, delivery: &Delivery, connection: &dyn Connection, now: Instant) -> bool {
+        while self.seen.front().is_some_and(|seen| now - seen.at > WINDOW) {
+            self.seen.pop_front();
+        }
+        let hash = self.hash(delivery);
+        let Some(seen) = self
+            .seen
+            .iter_mut()
+            .find(|seen| seen.hash == hash && seen.remaining > 0)
+        else {
+            return false;
+        };
+        seen.remaining -= 1;
+        if let Some(token) = delivery.token {
+            match seen.first.upgrade() {
+                Some(first) => first.join(token),
+                None => connection.ack(token, AckOutcome::Done),
+            }
+        }
+        true
+    }
+
+    /// Notes a message that `filters` overlapping filters match.
+    pub(crate) fn note(&mut self, received: &Arc<Received>, filters: usize, now: Instant) {
+        let is_envelope = EnvelopeHead::peek(&received.delivery.payload).is_some_and(|head| head.id.is_some());
+        if !is_envelope {
+            return;
+        }
+        if self.seen.len() == MAX_ENTRIES {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(Seen {
+            hash: self.hash(&received.delivery),
+            at: now,
+            remaining: filters - 1,
+            first: Arc::downgrade(received),
+        });
+    }
+
+    fn hash(&self, delivery: &Delivery) -> u64 {
+        self.hasher
+            .hash_one((delivery.topic.as_str(), &delivery.payload, delivery.retain))
+    }
+}

@@ -1,0 +1,249 @@
+//! From the connection to the handlers.
+//!
+//! The session hands every delivery in, without ever waiting: a trie finds the
+//! subscriptions it reaches, each of which has a bounded queue and workers of its
+//! own. A slow handler delays no other subscription.
+
+mod copies;
+mod queue;
+mod received;
+mod trie;
+mod worker;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tars_contracts::{TopicFilter, TopicName};
+use tars_ports::{Connection, Delivery};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+pub use self::queue::Overflow;
+pub(crate) use self::received::Received;
+
+use self::copies::Copies;
+use self::queue::{Pushed, Queue};
+use self::received::{Job, Work};
+use self::trie::Trie;
+use crate::client::{Shared, WeakClient};
+use crate::handler::AnyHandler;
+use crate::stats::count;
+use crate::subscribe::{Acknowledge, RouteOptions};
+
+/// One subscription as the dispatch sees it.
+pub(crate) struct Entry {
+    pub(crate) id: u64,
+    pub(crate) filter: TopicFilter,
+    pub(crate) options: RouteOptions,
+    handler: AnyHandler,
+    queue: Queue,
+}
+
+impl Entry {
+    pub(crate) fn new(id: u64, filter: TopicFilter, handler: AnyHandler, options: RouteOptions, bytes: usize) -> Self {
+        Self {
+            id,
+            filter,
+            queue: Queue::new(options.queue, bytes, options.overflow),
+            options,
+            handler,
+        }
+    }
+
+    fn acknowledges_after_success(&self) -> bool {
+        self.options.acknowledge != Some(Acknowledge::OnReceipt)
+    }
+}
+
+/// All subscriptions of a client and the tasks that work for them.
+pub(crate) struct Dispatch {
+    trie: Trie<Arc<Entry>>,
+    entries: HashMap<TopicFilter, Arc<Entry>>,
+    /// What the current delivery reaches; kept, so that no delivery allocates it anew.
+    reached: Vec<Arc<Entry>>,
+    copies: Copies,
+    workers: JoinSet<()>,
+    running: bool,
+    work: Arc<Work>,
+    shared: Arc<Shared>,
+    client: WeakClient,
+}
+
+impl Dispatch {
+    pub(crate) fn new(shared: Arc<Shared>, client: WeakClient) -> Self {
+        Self {
+            trie: Trie::default(),
+            entries: HashMap::new(),
+            reached: Vec::new(),
+            copies: Copies::default(),
+            workers: JoinSet::new(),
+            running: false,
+            work: Arc::default(),
+            shared,
+            client,
+        }
+    }
+
+    /// Adds a subscription; the one with the same filter, if any, is handed back.
+    /// It takes in nothing more but finishes what it has, unless it is restored.
+    pub(crate) fn insert(&mut self, entry: Arc<Entry>) -> Option<Arc<Entry>> {
+        let old = self.entries.insert(entry.filter.clone(), entry.clone());
+        if let Some(old) = &old {
+            self.trie.remove(&old.filter, |other| other.id == old.id);
+            old.queue.close();
+        }
+        if self.running {
+            self.spawn_workers(&entry);
+        }
+        self.trie.insert(&entry.filter.clone(), entry);
+        old
+    }
+
+    /// Removes a subscription; it finishes what it has.
+    pub(crate) fn remove(&mut self, filter: &TopicFilter) {
+        if let Some(entry) = self.entries.remove(filter) {
+            self.trie.remove(filter, |other| other.id == entry.id);
+            entry.queue.close();
+        }
+    }
+
+    /// Puts one back that [`insert`](Self::insert) replaced.
+    pub(crate) fn restore(&mut self, entry: Arc<Entry>) {
+        entry.queue.reopen();
+        self.insert(entry);
+    }
+
+    pub(crate) fn entry(&self, filter: &TopicFilter) -> Option<&Arc<Entry>> {
+        self.entries.get(filter)
+    }
+
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.entries.values()
+    }
+
+    /// A delivery on its way to the handlers. `own` is a topic of the client's own,
+    /// which reaches nobody and surprises nobody.
+    pub(crate) fn deliver(&mut self, delivery: Delivery, connection: &Arc<dyn Connection>, own: Option<&TopicName>) {
+        count(&self.shared.stats.received);
+        let mut reached = std::mem::take(&mut self.reached);
+        self.trie
+            .for_each_match(&delivery.topic, |entry| reached.push(entry.clone()));
+        self.hand_over(&reached, delivery, connection, own);
+        reached.clear();
+        self.reached = reached;
+    }
+
+    fn hand_over(
+        &mut self,
+        reached: &[Arc<Entry>],
+        delivery: Delivery,
+        connection: &Arc<dyn Connection>,
+        own: Option<&TopicName>,
+    ) {
+        let overlapping = reached.len() > 1;
+        if overlapping && self.copies.absorb(&delivery, connection.as_ref(), Instant::now()) {
+            count(&self.shared.stats.copies);
+            return;
+        }
+        if reached.is_empty() && own != Some(&delivery.topic) {
+            count(&self.shared.stats.unrouted);
+            tracing::warn!(topic = %delivery.topic, qos = %delivery.qos, "a message without a subscription was skipped");
+        }
+        let received = Arc::new(Received::new(delivery, connection.clone()));
+        if overlapping {
+            self.copies.note(&received, reached.len(), Instant::now());
+        }
+        // All of them first: a fast worker must not find itself the last one.
+        let after_success = reached
+            .iter()
+            .filter(|entry| entry.acknowledges_after_success())
+            .count();
+        (0..after_success).for_each(|_| received.open());
+        if after_success == 0 {
+            received.acknowledge();
+        }
+        for entry in reached {
+            match entry.queue.push(Job::new(received.clone(), &self.work)) {
+                Pushed::Queued => {}
+                Pushed::Dropped { first } => {
+                    count(&self.shared.stats.dropped);
+                    if first {
+                        tracing::warn!(
+                            filter = %entry.filter, queue = entry.options.queue,
+                            "QoS 0 messages are dropped: the handler is slower than they come",
+                        );
+                    }
+                }
+                Pushed::Closed => {
+                    if entry.acknowledges_after_success() {
+                        received.finish();
+                    }
+                }
+            }
+        }
+    }
+
+    /// A connection begins: copies never span two of them. With the session kept, the
+    /// broker sends again what it has no acknowledgement for, so what waits here of
+    /// the old connection is left to come again.
+    pub(crate) fn connection_began(&mut self, session_present: bool) {
+        self.copies = Copies::default();
+        if session_present {
+            let discarded: usize = self
+                .entries
+                .values()
+                .map(|entry| entry.queue.discard(Received::is_unacknowledged))
+                .sum();
+            if discarded > 0 {
+                tracing::debug!(discarded, "unstarted deliveries were left to be delivered again");
+            }
+        }
+    }
+
+    /// Starts the workers of all subscriptions.
+    pub(crate) fn start(&mut self) {
+        self.running = true;
+        let entries: Vec<_> = self.entries.values().cloned().collect();
+        for entry in &entries {
+            entry.queue.reopen();
+            self.spawn_workers(entry);
+        }
+    }
+
+    /// Starts nothing new but what `keep` says, of what is queued. Returns how many were left.
+    pub(crate) fn wind_down(&mut self, keep: impl Fn(&Received) -> bool) -> usize {
+        let mut left = 0;
+        for entry in self.entries.values() {
+            entry.queue.close();
+            left += entry.queue.discard(|received| !keep(received));
+        }
+        left
+    }
+
+    /// Ends the workers and joins them, running handlers included. Returns how many
+    /// jobs that cut off.
+    pub(crate) async fn stop(&mut self) -> usize {
+        self.running = false;
+        let cut_off = self.work.jobs();
+        for entry in self.entries.values() {
+            entry.queue.close();
+            entry.queue.discard(|_| true);
+        }
+        self.workers.shutdown().await;
+        cut_off
+    }
+
+    /// Jobs that are queued or running, and a signal for when they become none.
+    pub(crate) fn work(&self) -> &Arc<Work> {
+        &self.work
+    }
+
+    fn spawn_workers(&mut self, entry: &Arc<Entry>) {
+        // Workers of subscriptions that have ended are joined as we go.
+        while self.workers.try_join_next().is_some() {}
+        for _ in 0..entry.options.concurrency {
+            self.workers
+                .spawn(worker::work(entry.clone(), self.shared.clone(), self.client.clone()));
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The queue in front of one subscription's workers.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::received::{Job, Received};
+
+/// What to do with a QoS 0 message that finds its subscription's queue full.
+/// QoS 1 and 2 are never dropped: they are bounded by the connection's budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// The oldest waiting QoS 0 message goes. The default: with state and streams
+    /// the newest matters.
+    #[default]
+    DropOldest,
+    /// The new one goes.
+    DropNewest,
+}
+
+/// What became of a message that was pushed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    Queued,
+    /// Something was dropped; `first` of a burst.
+    Dropped {
+        first: bool,
+    },
+    /// The subscription has ended.
+    Closed,
+}
+
+#[derive(Default)]
+struct State {
+    items: VecDeque<Job>,
+    best_effort: usize,
+    best_effort_bytes: usize,
+    overflowing: bool,
+    closed: bool,
+}
+
+/// First in, first out; bounded in QoS 0 messages and their bytes.
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    capacity: usize,
+    max_bytes: usize,
+    overflow: Overflow,
+    available: Notify,
+}
+
+impl Queue {
+    pub(crate) fn new(capacity: usize, max_bytes: usize, overflow: Overflow) -> Self {
+        Self {
+            state: Mutex::default(),
+            capacity: capacity.max(1),
+            max_bytes,
+            overflow,
+            available: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing here panics while it holds the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn push(&self, item: Job) -> Pushed {
+        let mut state = self.lock();
+        if state.closed {
+            return Pushed::Closed;
+        }
+        let mut pushed = Pushed::Queued;
+        if !item.is_reliable() {
+            let bytes = item.delivery.payload.len();
+            let full = |s: &State| {
+                s.best_effort >= self.capacity || s.best_effort > 0 && s.best_effort_bytes + bytes > self.max_bytes
+            };
+            if full(&state) {
+                pushed = Pushed::Dropped {
+                    first: !std::mem::replace(&mut state.overflowing, true),
+                };
+                if self.overflow == Overflow::DropNewest {
+                    return pushed;
+                }
+                while full(&state) {
+                    let oldest = state.items.iter().position(|item| !item.is_reliable());
+                    let Some(dropped) = oldest.and_then(|at| state.items.remove(at)) else {
+                        break;
+                    };
+                    state.forget(&dropped);
+                }
+            } else {
+                state.overflowing = false;
+            }
+            state.best_effort += 1;
+            state.best_effort_bytes += bytes;
+        }
+        state.items.push_back(item);
+        drop(state);
+        self.available.notify_one();
+        pushed
+    }
+
+    /// The next message; `None` once the queue is closed and empty. Cancel-safe.
+    pub(crate) async fn pop(&self) -> Option<Job> {
+        loop {
+            let available = self.available.notified();
+            {
+                let mut state = self.lock();
+                if let Some(item) = state.items.pop_front() {
+                    state.forget(&item);
+                    if !state.items.is_empty() {
+                        // `notify_one` keeps one permit only: hand the rest on to the next worker.
+                        self.available.notify_one();
+                    }
+                    return Some(item);
+                }
+                if state.closed {
+                    self.available.notify_one();
+                    return None;
+                }
+            }
+            available.await;
+        }
+    }
+
+    /// Takes in nothing more; what is queued may still be popped.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.available.notify_one();
+    }
+
+    /// Takes in again, after a `close`.
+    pub(crate) fn reopen(&self) {
+        self.lock().closed = false;
+    }
+
+    /// Removes what has not been started and `unwanted` says, and returns how many.
+    pub(crate) fn discard(&self, mut unwanted: impl FnMut(&Received) -> bool) -> usize {
+        let mut state = self.lock();
+        let before = state.items.len();
+        state.items.retain(|item| !unwanted(item));
+        state.best_effort = state.items.iter().filter(|item| !item.is_reliable()).count();
+        state.best_effort_bytes = state
+            .items
+            .iter()
+            .filter(|item| !item.is_reliable())
+            .map(|item| item.delivery.payload.len())
+            .sum();
+        before - state.items.len()
+    }
+}
+
+impl State {
+    fn forget(&mut self, item: &Received) {
+        if !item.is_reliable() {
+            self.best_effort -= 1;
+            self.best_effort_bytes -= item.delivery.payload.len();
+        }
+    }
+}

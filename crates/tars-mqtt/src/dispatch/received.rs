@@ -1,0 +1,129 @@
+//! A message on its way through the handlers, and the acknowledgement at its end.
+
+use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tars_ports::{AckOutcome, AckToken, Connection, Delivery, QoS};
+use tokio::sync::Notify;
+
+/// One delivery, shared by all subscriptions it reaches. It is acknowledged when
+/// the last subscription that acknowledges after success has finished with it.
+/// Dropping it acknowledges nothing: the broker still has it.
+pub(crate) struct Received {
+    pub(crate) delivery: Delivery,
+    connection: Arc<dyn Connection>,
+    /// Subscriptions that have not finished with it.
+    open: AtomicUsize,
+    /// Tokens of copies of the same message (SPEC 5.2a): acknowledged with it.
+    copies: Mutex<Vec<AckToken>>,
+}
+
+impl Received {
+    pub(crate) fn new(delivery: Delivery, connection: Arc<dyn Connection>) -> Self {
+        Self {
+            delivery,
+            connection,
+            open: AtomicUsize::new(0),
+            copies: Mutex::default(),
+        }
+    }
+
+    /// One more subscription works on it.
+    pub(crate) fn open(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A subscription has finished with it; the last one acknowledges.
+    pub(crate) fn finish(&self) {
+        // Release what this worker did; the last one acquires what all did.
+        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.acknowledge();
+        }
+    }
+
+    /// Acknowledges at once, when nobody has to finish with it first.
+    pub(crate) fn acknowledge(&self) {
+        let copies = std::mem::take(&mut *self.copies.lock().unwrap_or_else(PoisonError::into_inner));
+        for token in self.delivery.token.into_iter().chain(copies) {
+            self.connection.ack(token, AckOutcome::Done);
+        }
+    }
+
+    /// Another copy of this message came: it is acknowledged with this one.
+    pub(crate) fn join(&self, token: AckToken) {
+        let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        copies.push(token);
+        drop(copies);
+        // It may have finished between the caller's look and the push.
+        if self.open.load(Ordering::Acquire) == 0 {
+            self.acknowledge();
+        }
+    }
+
+    /// Whether it is more than best effort.
+    pub(crate) fn is_reliable(&self) -> bool {
+        self.delivery.qos != QoS::AtMostOnce
+    }
+
+    /// Whether the broker still has it, so that it would come again on a session that is kept.
+    pub(crate) fn is_unacknowledged(&self) -> bool {
+        self.is_reliable() && self.open.load(Ordering::Acquire) > 0
+    }
+}
+
+/// A message for one subscription. As long as it lives, the subscription has work.
+pub(crate) struct Job {
+    received: Arc<Received>,
+    _busy: Busy,
+}
+
+impl Job {
+    pub(crate) fn new(received: Arc<Received>, work: &Arc<Work>) -> Self {
+        work.jobs.fetch_add(1, Ordering::Relaxed);
+        Self {
+            received,
+            _busy: Busy(work.clone()),
+        }
+    }
+
+    pub(crate) fn received(&self) -> &Arc<Received> {
+        &self.received
+    }
+}
+
+impl Deref for Job {
+    type Target = Received;
+
+    fn deref(&self) -> &Received {
+        &self.received
+    }
+}
+
+/// How many jobs are queued or running.
+#[derive(Default)]
+pub(crate) struct Work {
+    jobs: AtomicUsize,
+    idle: Notify,
+}
+
+struct Busy(Arc<Work>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if self.0.jobs.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.idle.notify_one();
+        }
+    }
+}
+
+impl Work {
+    pub(crate) fn jobs(&self) -> usize {
+        self.jobs.load(Ordering::Acquire)
+    }
+
+    /// Resolves after the last job has gone. One waiter only: the session.
+    pub(crate) async fn became_idle(&self) {
+        self.idle.notified().await;
+    }
+}

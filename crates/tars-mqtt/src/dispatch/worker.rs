@@ -1,0 +1,159 @@
+//! One subscription's worker: run the handler, judge the outcome, then acknowledge.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use serde::Serialize;
+use tars_contracts::EnvelopeHead;
+use tars_ports::{Error, QoS};
+
+use super::Entry;
+use super::received::Job;
+use crate::client::{Shared, WeakClient};
+use crate::context::Context;
+use crate::handler::Invalid;
+use crate::publish::Publish;
+use crate::stats::count;
+use crate::subscribe::OnFailure;
+
+/// The longest pause between two runs of a failing handler.
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
+
+/// How a run of the handler ended.
+enum Run {
+    Succeeded,
+    Invalid(Invalid),
+    Failed(String),
+}
+
+pub(super) async fn work(entry: Arc<Entry>, shared: Arc<Shared>, client: WeakClient) {
+    while let Some(job) = entry.queue.pop().await {
+        let context = Context::new(job.received().clone(), shared.clone(), client.clone());
+        process(&entry, &shared, &context).await;
+        finish(&entry, &job);
+    }
+}
+
+/// The subscription is done with the message. Not reached when the run was cut off:
+/// then the broker still has it.
+fn finish(entry: &Entry, job: &Job) {
+    if entry.acknowledges_after_success() {
+        job.finish();
+    }
+}
+
+async fn process(entry: &Entry, shared: &Arc<Shared>, context: &Context) {
+    let policy = &entry.options.on_failure;
+    let mut attempt = 1;
+    loop {
+        match run(entry, context).await {
+            Run::Succeeded => {
+                count(&shared.stats.handled);
+                tracing::debug!(topic = %context.topic(), filter = %entry.filter, attempt, "handled");
+                return;
+            }
+            Run::Invalid(invalid) => return shared.report_invalid(context, invalid),
+            Run::Failed(reason) => {
+                count(&shared.stats.failed);
+                log_failure(entry, context, attempt, &reason);
+                if attempt <= policy.retries {
+                    let factor = 1 << (attempt - 1).min(16);
+                    tokio::time::sleep(policy.backoff.saturating_mul(factor).min(MAX_BACKOFF)).await;
+                    attempt += 1;
+                    continue;
+                }
+                return give_up(policy, shared, context, attempt, &reason).await;
+            }
+        }
+    }
+}
+
+async fn run(entry: &Entry, context: &Context) -> Run {
+    // One guard for the reading of the arguments and the run: both are others' code.
+    let run = AssertUnwindSafe(async { Ok((entry.handler)(context)?.await) }).catch_unwind();
+    let ended = match entry.options.timeout {
+        None => run.await,
+        Some(limit) => match tokio::time::timeout(limit, run).await {
+            Ok(ended) => ended,
+            Err(_) => return Run::Failed(format!("the handler took longer than {limit:?}")),
+        },
+    };
+    match ended {
+        Ok(Ok(Ok(()))) => Run::Succeeded,
+        Ok(Ok(Err(error))) => Run::Failed(error.to_string()),
+        Ok(Err(invalid)) => Run::Invalid(invalid),
+        Err(panic) => Run::Failed(format!("the handler panicked: {}", panic_text(panic.as_ref()))),
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message")
+}
+
+fn log_failure(entry: &Entry, context: &Context, attempt: u32, reason: &str) {
+    let head = EnvelopeHead::peek(context.payload());
+    tracing::warn!(
+        topic = %context.topic(),
+        filter = %entry.filter,
+        event_type = head.as_ref().and_then(|head| head.event_type.as_deref()),
+        correlation_id = head.as_ref().and_then(|head| head.correlation_id()),
+        attempt,
+        reason,
+        "a handler failed",
+    );
+}
+
+#[derive(Serialize)]
+struct DeadLetter<'a> {
+    topic: &'a str,
+    reason: &'a str,
+    attempts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    envelope_id: Option<String>,
+}
+
+/// The last step of the failure policy. It ends when the dead letter is at the
+/// broker: only then may the message be acknowledged.
+async fn give_up(policy: &OnFailure, shared: &Arc<Shared>, context: &Context, attempts: u32, reason: &str) {
+    let Some(Ok(topic)) = &policy.dead_letter else {
+        return;
+    };
+    let info = DeadLetter {
+        topic: context.topic().as_str(),
+        reason,
+        attempts,
+        envelope_id: EnvelopeHead::peek(context.payload()).and_then(|head| head.id),
+    };
+    loop {
+        let sent: Result<(), Error> = async {
+            let payload = context.payload().clone();
+            Publish::raw(shared.clone(), topic.clone(), payload)
+                .qos(QoS::AtLeastOnce)
+                .await?;
+            let info_topic = format!("{topic}/info");
+            Publish::event(shared.clone(), info_topic, "dead.letter", &info)
+                .qos(QoS::AtLeastOnce)
+                .await?;
+            Ok(())
+        }
+        .await;
+        match sent {
+            Ok(()) => return count(&shared.stats.dead_lettered),
+            Err(error) if error.is_transient() => {
+                tracing::warn!(%topic, %error, "a dead letter could not be sent yet");
+                tokio::time::sleep(shared.config.reconnect_max_delay).await;
+            }
+            Err(error) => {
+                tracing::error!(%topic, %error, "a dead letter cannot be sent; the message is given up");
+                return;
+            }
+        }
+    }
+}

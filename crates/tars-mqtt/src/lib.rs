@@ -1,0 +1,61 @@
+//! The one MQTT client of an event-driven fleet: typed envelopes, automatic
+//! reconnection with restored subscriptions, acknowledgement after success, health,
+//! heartbeat, graceful shutdown.
+//!
+//! ```no_run
+//! use serde::Deserialize;
+//! use serde_json::json;
+//! use tars_mqtt::{Client, Config, Envelope, Error};
+//!
+//! #[derive(Deserialize)]
+//! struct Wake { word: String }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Error> {
+//!     Client::run(Config::from_env()?, async |client: Client| {
+//!         client.subscribe("wake/event", async |wake: Envelope<Wake>| println!("{}", wake.data.word)).await?;
+//!         client.publish_event("wake/ready", "wake.ready", &json!({"ok": true})).await?;
+//!         client.until_signal().await
+//!     }).await
+//! }
+//! ```
+//!
+//! - [`Client`]: connect, publish, subscribe, health, shutdown.
+//! - [`Config`]: from the environment or in code.
+//! - [`handler`]: what a handler may take and return.
+//! - [`ports`] and [`contracts`]: the traits below it, and what goes over the wire.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod builder;
+mod client;
+mod config;
+mod context;
+mod dispatch;
+pub mod handler;
+mod lifecycle;
+mod publish;
+mod run;
+mod service;
+mod session;
+mod stats;
+mod subscribe;
+
+pub use tars_contracts as contracts;
+pub use tars_ports as ports;
+
+pub use tars_contracts::{Data, Envelope, HealthFormat, HealthStatus, Heartbeat, TopicFilter, TopicName};
+pub use tars_ports::{
+    Capabilities, Credentials, Error, ErrorKind, Fate, Message, QoS, Receipt, Refusal, Settled, Transport,
+};
+
+pub use builder::ClientBuilder;
+pub use client::{Client, PublishHealth, WeakClient};
+pub use config::{Adapter, BrokerUrl, Config, ConfigBuilder};
+pub use context::Context;
+pub use handler::{FromMessage, Handler, InboundMessage};
+pub use lifecycle::{Lifecycle, LifecycleEvent, State, StateWatch};
+pub use publish::{EventId, Publish, PublishFuture};
+pub use service::shutdown::ShutdownReport;
+pub use stats::Stats;
+pub use subscribe::{Acknowledge, OnFailure, Overflow, Route, Subscribe, SubscribeFuture, Subscription};

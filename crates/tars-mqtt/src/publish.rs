@@ -1,0 +1,334 @@
+//! A publish on its way: options, then `.await`.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use tars_contracts::{ContractError, TopicName, fresh_id, unix_now, write_envelope};
+use tars_ports::{Error, ErrorKind, Fate, Message, PublisherExt, QoS, Receipt, TryPublishError};
+use tokio::time::Instant;
+
+use crate::client::Shared;
+use crate::stats::count;
+
+/// The id of the envelope that was published.
+pub type EventId = String;
+
+/// A publish that has not begun: set its options, then `.await` it.
+///
+/// Awaited, it resolves when the message is where its QoS promises: QoS 0 taken
+/// over by a live connection; QoS 1 PUBACK received; QoS 2 PUBCOMP received. For
+/// pipelining, [`accepted`](Self::accepted) resolves earlier, with a [`Receipt`].
+///
+/// While the client is reconnecting, QoS 0 fails at once with `NotConnected`; QoS 1
+/// and 2 wait and are sent afterwards, in order, until their time is over.
+///
+/// Cancelling: dropped before the message was taken in, nothing is left behind;
+/// dropped after, the message still goes out.
+#[must_use = "nothing is published until it is awaited"]
+pub struct Publish<T = ()> {
+    shared: Arc<Shared>,
+    message: Result<Message, Error>,
+    timeout: Option<Duration>,
+    fail_fast: bool,
+    output: T,
+}
+
+impl Publish {
+    pub(crate) fn raw<T>(shared: Arc<Shared>, topic: T, payload: impl Into<Bytes>) -> Self
+    where
+        T: TryInto<TopicName, Error: Into<Error>>,
+    {
+        let message = topic
+            .try_into()
+            .map_err(Into::into)
+            .map(|topic| Message::new(topic, payload));
+        Self::new(shared, message, ())
+    }
+}
+
+impl Publish<EventId> {
+    pub(crate) fn event<T, D>(shared: Arc<Shared>, topic: T, event_type: &str, data: &D) -> Self
+    where
+        T: TryInto<TopicName, Error: Into<Error>>,
+        D: Serialize + ?Sized,
+    {
+        let id = fresh_id();
+        let message = topic.try_into().map_err(Into::into).and_then(|topic| {
+            let payload = envelope(&id, event_type, &shared.config.source_name, data)
+                .map_err(|error| Error::from(error).while_doing(format_args!("event {event_type} for {topic}")))?;
+            Ok(Message::new(topic, payload))
+        });
+        Self::new(shared, message, id)
+    }
+
+    /// Gives the envelope this id instead of a fresh one: a reply carries the
+    /// request's. An empty one changes nothing.
+    pub fn correlation_id(mut self, id: impl Into<String>) -> Self {
+        let id = id.into();
+        if id.is_empty() {
+            return self;
+        }
+        if let Ok(message) = &mut self.message {
+            message.payload = with_id(&message.payload, &self.output, &id).into();
+        }
+        self.output = id;
+        self
+    }
+
+    /// The envelope's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.output
+    }
+}
+
+fn envelope<D>(id: &str, event_type: &str, source: &str, data: &D) -> Result<Vec<u8>, ContractError>
+where
+    D: Serialize + ?Sized,
+{
+    let mut payload = Vec::with_capacity(256);
+    write_envelope(&mut payload, id, event_type, unix_now(), source, data)?;
+    Ok(payload)
+}
+
+/// The same envelope with another id. The id is its first field, and a fresh one
+/// needs no escapes: so where it ends is known, and the data is not written twice.
+fn with_id(payload: &[u8], fresh: &str, id: &str) -> Vec<u8> {
+    const BEFORE: usize = r#"{"id":"#.len();
+    let rest = &payload[BEFORE + 1 + fresh.len() + 1..];
+    let mut out = Vec::with_capacity(payload.len() + id.len());
+    out.extend_from_slice(&payload[..BEFORE]);
+    serde_json::to_writer(&mut out, id).expect("a string is always JSON, and a Vec takes it");
+    out.extend_from_slice(rest);
+    out
+}
+
+impl<T> Publish<T> {
+    fn new(shared: Arc<Shared>, message: Result<Message, Error>, output: T) -> Self {
+        Self {
+            shared,
+            message,
+            timeout: None,
+            fail_fast: false,
+            output,
+        }
+    }
+
+    /// Quality of service; default [`QoS::AtMostOnce`].
+    pub fn qos(mut self, qos: QoS) -> Self {
+        if let Ok(message) = &mut self.message {
+            message.qos = qos;
+        }
+        self
+    }
+
+    /// Whether the broker keeps the message for later subscribers; default `false`.
+    pub fn retain(mut self, retain: bool) -> Self {
+        if let Ok(message) = &mut self.message {
+            message.retain = retain;
+        }
+        self
+    }
+
+    /// How long it may stay unsettled, reconnects included; default `MQTT_PUBLISH_TIMEOUT`.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Never waits for room or for a connection: what cannot go now fails now, with
+    /// `NotConnected` or `Full`.
+    pub fn fail_fast(mut self) -> Self {
+        self.fail_fast = true;
+        self
+    }
+
+    /// Resolves once the client has taken the message in, with a [`Receipt`] that
+    /// settles when the message is where its QoS promises.
+    ///
+    /// Dropped before it resolves, nothing is left behind.
+    ///
+    /// # Errors
+    /// As for awaiting the publish itself, as far as they show up before it is sent.
+    pub async fn accepted(self) -> Result<Receipt, Error> {
+        self.shared.take_in(self.message, self.timeout, self.fail_fast).await
+    }
+}
+
+impl<T: Send + 'static> IntoFuture for Publish<T> {
+    type Output = Result<T, Error>;
+    type IntoFuture = PublishFuture<T>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        PublishFuture(Stage::New(Some(self)))
+    }
+}
+
+/// An awaited [`Publish`].
+#[must_use = "futures do nothing unless polled"]
+pub struct PublishFuture<T>(Stage<T>);
+
+enum Stage<T> {
+    New(Option<Publish<T>>),
+    Waiting(Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>),
+}
+
+impl<T> Unpin for PublishFuture<T> {}
+
+impl<T: Send + 'static> Future for PublishFuture<T> {
+    type Output = Result<T, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Stage::New(publish) = &mut self.0 {
+            let mut publish = publish.take().expect("a publish is not polled after it completed");
+            // The short path: a QoS 0 message that the connection takes at once needs no box.
+            match publish.shared.clone().try_best_effort(&mut publish.message) {
+                Some(Ok(())) => return Poll::Ready(Ok(publish.output)),
+                Some(Err(error)) => {
+                    count(&publish.shared.stats.publish_failed);
+                    return Poll::Ready(Err(error));
+                }
+                None => {}
+            }
+            self.0 = Stage::Waiting(Box::pin(async move {
+                let receipt = publish
+                    .shared
+                    .take_in(publish.message, publish.timeout, publish.fail_fast)
+                    .await?;
+                receipt.await?;
+                Ok(publish.output)
+            }));
+        }
+        match &mut self.0 {
+            Stage::Waiting(waiting) => waiting.as_mut().poll(cx),
+            Stage::New(_) => unreachable!("replaced above"),
+        }
+    }
+}
+
+impl Shared {
+    /// QoS 0 without waiting: `None` if it has to be waited for, or is not QoS 0.
+    fn try_best_effort(&self, message: &mut Result<Message, Error>) -> Option<Result<(), Error>> {
+        if message.as_ref().is_ok_and(|message| message.qos != QoS::AtMostOnce) {
+            return None;
+        }
+        let live = self.live.load();
+        let Some(live) = live.as_deref() else {
+            return None;
+        };
+        let taken = std::mem::replace(message, Err(Error::new(ErrorKind::Internal, "the message was taken")));
+        match taken.and_then(|message| {
+            self.check(&message)?;
+            match live.connection.try_publish(message) {
+                Ok(_settled) => Ok(None),
+                Err(TryPublishError::Full(message)) => Ok(Some(message)),
+                Err(TryPublishError::Failed(error)) => Err(error),
+                Err(_) => Err(Error::new(ErrorKind::Internal, "the adapter gave an unknown answer")),
+            }
+        }) {
+            Ok(None) => {
+                count(&self.stats.published);
+                Some(Ok(()))
+            }
+            Ok(Some(back)) => {
+                *message = Ok(back);
+                None
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Takes a message in: QoS 0 over to the live connection, QoS 1 and 2 into the outbox.
+    async fn take_in(
+        &self,
+        message: Result<Message, Error>,
+        timeout: Option<Duration>,
+        fail_fast: bool,
+    ) -> Result<Receipt, Error> {
+        let topic = message.as_ref().ok().map(|message| message.topic.clone());
+        self.route_out(message, timeout, fail_fast).await.map_err(|error| {
+            count(&self.stats.publish_failed);
+            match topic {
+                Some(topic) => error.while_doing(format_args!("publishing to {topic}")),
+                None => error,
+            }
+        })
+    }
+
+    async fn route_out(
+        &self,
+        message: Result<Message, Error>,
+        timeout: Option<Duration>,
+        fail_fast: bool,
+    ) -> Result<Receipt, Error> {
+        let message = message?;
+        self.check(&message)?;
+        self.check_open()?;
+        let deadline = Instant::now() + timeout.unwrap_or(self.config.publish_timeout);
+        if message.qos == QoS::AtMostOnce {
+            let live = self.live.load_full().ok_or_else(not_connected)?;
+            if fail_fast {
+                return match live.connection.try_publish(message) {
+                    Ok(receipt) => Ok(receipt),
+                    Err(TryPublishError::Failed(error)) => Err(error),
+                    Err(_) => Err(full()),
+                };
+            }
+            let result = tokio::time::timeout_at(deadline, live.connection.publish(message)).await;
+            let receipt = result.unwrap_or_else(|_| {
+                Err(Error::new(ErrorKind::Timeout, "the connection had no room in time").with_fate(Fate::NotSent))
+            })?;
+            count(&self.stats.published);
+            return Ok(receipt);
+        }
+        if !self.was_connected() || fail_fast && self.live.load().is_none() {
+            return Err(not_connected());
+        }
+        if fail_fast {
+            let now = Instant::now();
+            return self.outbox.append(message, now, deadline).await;
+        }
+        self.outbox.append(message, deadline, deadline).await
+    }
+
+    /// What can be said about a message before anything is sent.
+    pub(crate) fn check(&self, message: &Message) -> Result<(), Error> {
+        let (size, limit) = (message.packet_size(), self.config.max_packet_size);
+        if size > limit {
+            let what = format!("a packet of {size} bytes is above the limit of {limit} (MQTT_MAX_PACKET_SIZE)");
+            return Err(Error::new(ErrorKind::TooLarge, what).with_fate(Fate::NotSent));
+        }
+        if message.qos == QoS::ExactlyOnce {
+            self.check_qos2()?;
+        }
+        Ok(())
+    }
+}
+
+fn not_connected() -> Error {
+    Error::new(ErrorKind::NotConnected, "the client is not connected").with_fate(Fate::NotSent)
+}
+
+fn full() -> Error {
+    Error::new(ErrorKind::Full, "there is no room for another publish").with_fate(Fate::NotSent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_id_changes_nothing_but_the_id() {
+        let fresh = fresh_id();
+        let payload = envelope(&fresh, "a.b", "src", &serde_json::json!({"id": fresh})).unwrap();
+        let other = with_id(&payload, &fresh, "req \"1\"");
+        let text = String::from_utf8(payload).unwrap();
+        let expected = text.replacen(&fresh, r#"req \"1\""#, 1);
+        assert_eq!(String::from_utf8(other).unwrap(), expected);
+    }
+}

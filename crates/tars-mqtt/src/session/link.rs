@@ -1,0 +1,371 @@
+//! The link: where the session stands between offline and online, and what flows
+//! over a connection while there is one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tars_contracts::Heartbeat as Beat;
+use tars_ports::{
+    Connected, Connection, Error, ErrorKind, Inbound, Incoming, Message, QoS, Receipt, Settled, TryPublishError,
+};
+use tokio::time::Instant;
+
+use super::Session;
+use super::event::Answer;
+use super::subscriptions::{Step, undo};
+use crate::client::Live;
+use crate::lifecycle::LifecycleEvent;
+use crate::service::heartbeat::Pulse;
+use crate::service::shutdown::ShutdownReport;
+use crate::stats::count;
+
+/// Deliveries taken in a row before anything else gets its turn.
+const BATCH: usize = 64;
+/// How long an orderly end may take to write its DISCONNECT.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+pub(super) enum Phase {
+    Offline,
+    Connecting(BoxFuture<'static, Result<Connected, Error>>),
+    /// Until the next attempt.
+    Waiting(Instant),
+    Online(Box<Online>),
+}
+
+/// How a publish in flight ended.
+pub(super) struct Flight {
+    sequence: u64,
+    qos: QoS,
+    result: Result<Settled, Error>,
+}
+
+/// Unsettled QoS 2 publishes at one time: Mosquitto's own window. MQTT 3.1.1 has no
+/// receive maximum, and more than the broker's window can stall.
+const MAX_INFLIGHT_QOS2: u16 = 20;
+
+/// A live connection and what is under way on it.
+pub(super) struct Online {
+    pub(super) connection: Arc<dyn Connection>,
+    pub(super) inbound: Inbound,
+    pub(super) began: Instant,
+    /// Subscriptions are restored and health is told: the outbox may go on.
+    pub(super) restored: bool,
+    pub(super) in_flight: FuturesUnordered<BoxFuture<'static, Flight>>,
+    pub(super) in_flight_qos2: usize,
+    pub(super) exchange: Option<BoxFuture<'static, (Step, Answer)>>,
+    /// The connection was full: resolves when there may be room.
+    pub(super) room: Option<BoxFuture<'static, Result<(), Error>>>,
+}
+
+impl Online {
+    pub(super) fn new(connection: Arc<dyn Connection>, inbound: Inbound, resumed: Vec<(u64, Receipt)>) -> Self {
+        let in_flight_qos2 = resumed.len();
+        Self {
+            connection,
+            inbound,
+            began: Instant::now(),
+            restored: false,
+            in_flight: resumed
+                .into_iter()
+                .map(|(sequence, receipt)| flight(sequence, QoS::ExactlyOnce, receipt))
+                .collect(),
+            in_flight_qos2,
+            exchange: None,
+            room: None,
+        }
+    }
+
+    /// Hands a message over; `None` when it has to wait for room.
+    fn publish(&mut self, message: Message) -> Option<Result<Receipt, Error>> {
+        match self.connection.try_publish(message) {
+            Ok(receipt) => Some(Ok(receipt)),
+            Err(TryPublishError::Failed(error)) => Some(Err(error)),
+            Err(_) => {
+                let connection = self.connection.clone();
+                self.room = Some(async move { connection.ready().await }.boxed());
+                None
+            }
+        }
+    }
+}
+
+fn flight(sequence: u64, qos: QoS, receipt: Receipt) -> BoxFuture<'static, Flight> {
+    async move {
+        let result = receipt.await;
+        Flight { sequence, qos, result }
+    }
+    .boxed()
+}
+
+impl Session {
+    pub(super) fn online(&self) -> Option<&Online> {
+        match &self.phase {
+            Phase::Online(online) => Some(online),
+            _ => None,
+        }
+    }
+
+    /// Does what can be done now: subscribe, then tell the health, then publish. In
+    /// this order after a reconnect (SPEC 3); at other times each as it comes.
+    pub(super) fn advance(&mut self) {
+        let Phase::Online(online) = &mut self.phase else {
+            return;
+        };
+        if online.exchange.is_none()
+            && let Some(step) = self.subscriptions.next_step(&self.dispatch)
+        {
+            online.exchange = Some(exchange(online.connection.clone(), step));
+        }
+        if online.room.is_some() {
+            return;
+        }
+        if online.exchange.is_some() && !online.restored {
+            return;
+        }
+        if let Some(health) = &mut self.health
+            && let Some(message) = health.next(&self.shared.config)
+        {
+            match online.publish(message) {
+                Some(Ok(receipt)) => health.sent(receipt),
+                // The end of the link is on its way, or there is no room.
+                Some(Err(_)) | None => return,
+            }
+        }
+        online.restored = true;
+        let config = &self.shared.config;
+        while online.in_flight.len() < usize::from(config.max_inflight) {
+            let qos2_may_go = online.in_flight_qos2 < usize::from(MAX_INFLIGHT_QOS2);
+            let Some(message) = self.shared.outbox.next(|qos| qos != QoS::ExactlyOnce || qos2_may_go) else {
+                return;
+            };
+            let (sequence, qos) = (message.key, message.qos);
+            match online.publish(message) {
+                Some(Ok(receipt)) => {
+                    self.shared.outbox.tried(sequence);
+                    online.in_flight_qos2 += usize::from(qos == QoS::ExactlyOnce);
+                    online.in_flight.push(flight(sequence, qos, receipt));
+                }
+                Some(Err(error)) if error.kind() == ErrorKind::NotConnected => {
+                    self.shared.outbox.put_back(sequence);
+                    return;
+                }
+                Some(Err(error)) => self.shared.outbox.settle(sequence, Err(error)),
+                None => {
+                    self.shared.outbox.put_back(sequence);
+                    return;
+                }
+            }
+        }
+    }
+
+    pub(super) fn settled(&mut self, flight: Flight) {
+        if let Phase::Online(online) = &mut self.phase {
+            online.in_flight_qos2 -= usize::from(flight.qos == QoS::ExactlyOnce);
+        }
+        self.shared.outbox.settle(flight.sequence, flight.result);
+    }
+
+    /// Takes in what came, and what else is there already, up to a batch.
+    pub(super) async fn arrived(&mut self, incoming: Option<Incoming>) -> Option<ShutdownReport> {
+        let mut next = incoming;
+        for _ in 0..BATCH {
+            match next {
+                Some(Incoming::Delivery(delivery)) => self.deliver(delivery),
+                Some(Incoming::Ended(ended)) => return self.link_ended(ended).await,
+                Some(_) => tracing::debug!("the adapter sent something this version does not know"),
+                None => return self.stream_ended().await,
+            }
+            let Phase::Online(online) = &mut self.phase else {
+                return None;
+            };
+            match online.inbound.next().now_or_never() {
+                Some(incoming) => next = incoming,
+                None => return None,
+            }
+        }
+        // The one taken last must not get lost with the end of the batch.
+        match next {
+            Some(Incoming::Delivery(delivery)) => self.deliver(delivery),
+            Some(Incoming::Ended(ended)) => return self.link_ended(ended).await,
+            Some(_) => {}
+            None => return self.stream_ended().await,
+        }
+        None
+    }
+
+    fn deliver(&mut self, delivery: tars_ports::Delivery) {
+        if self.drain.is_some() {
+            // Nothing new is started. What is not acknowledged stays the broker's.
+            return;
+        }
+        if let Phase::Online(online) = &self.phase {
+            self.dispatch
+                .deliver(delivery, &online.connection, self.keepalive_topic.as_ref());
+        }
+    }
+
+    pub(super) fn exchanged(&mut self, step: Step, answer: Answer) {
+        match (step, answer) {
+            (Step::Subscribe(filters), Ok(answers)) => {
+                for ((filter, asked), answer) in filters.into_iter().zip(answers) {
+                    match answer {
+                        Ok(granted) => self.granted(&filter, asked, granted),
+                        Err(_) => {
+                            let what = "the broker refused the subscription (SUBACK 0x80): may this client read it?";
+                            self.not_granted(&filter, &Error::new(ErrorKind::SubscriptionRefused, what));
+                        }
+                    }
+                }
+            }
+            (Step::Unsubscribe(filters), Ok(_)) => self.subscriptions.gone(&filters),
+            (_, Err(error)) if matches!(error.kind(), ErrorKind::NotConnected | ErrorKind::ConnectionLost) => {
+                // The link's end is on its way; who waits goes on waiting for the next one.
+                tracing::debug!(%error, "a subscription was interrupted");
+            }
+            (step, Err(error)) => {
+                // A broker that does not answer this is not one to stay with: on a new
+                // connection everything is compared anew.
+                tracing::warn!(%error, "the broker did not answer");
+                if let Step::Subscribe(filters) = step {
+                    for (filter, _) in filters {
+                        self.not_granted(&filter, &error);
+                    }
+                }
+                if let Some(online) = self.online() {
+                    online.connection.close();
+                }
+            }
+        }
+    }
+
+    fn granted(&mut self, filter: &tars_contracts::TopicFilter, asked: QoS, granted: QoS) {
+        self.subscriptions.granted(filter, asked);
+        let pending = self.subscriptions.take_pending(filter);
+        if pending.is_empty() && self.connected_before && !self.subscriptions.is_echo(filter) {
+            tracing::debug!(%filter, %granted, "subscription restored");
+            let filter = filter.clone();
+            self.shared
+                .emit(LifecycleEvent::SubscriptionRestored { filter, granted });
+        }
+        for pending in pending {
+            let id = pending.entry.id;
+            if let Err(Ok(_)) = pending.reply.send(Ok((id, granted))) {
+                // Whoever asked is gone: undone, unless another handler was there before.
+                let current = self.dispatch.entry(filter).is_some_and(|entry| entry.id == id);
+                if current {
+                    self.dispatch.remove(filter);
+                    match pending.replaced {
+                        Some(replaced) => self.dispatch.restore(replaced),
+                        None => self.subscriptions.leave(filter.clone(), None),
+                    }
+                }
+            } else {
+                tracing::debug!(%filter, %granted, "subscribed");
+            }
+        }
+    }
+
+    fn not_granted(&mut self, filter: &tars_contracts::TopicFilter, error: &Error) {
+        self.subscriptions.refused(filter);
+        if self.subscriptions.is_echo(filter) {
+            tracing::warn!(%filter, %error, "own heartbeats cannot be received: the watchdog sees only failed writes");
+            if let Some(heartbeat) = &mut self.heartbeat {
+                heartbeat.echo = false;
+            }
+            return;
+        }
+        let pending = self.subscriptions.take_pending(filter);
+        if pending.is_empty() {
+            tracing::error!(%filter, %error, "a subscription was not restored");
+            let filter = filter.clone();
+            self.shared.emit(LifecycleEvent::SubscriptionRefused { filter });
+        }
+        for pending in pending {
+            undo(&mut self.dispatch, &pending);
+            let _ = pending.reply.send(Err(error.clone()));
+        }
+    }
+
+    /// Publishes a beat, or notices that nobody answers any more.
+    pub(super) fn beat(&mut self, now: Instant) {
+        let Phase::Online(online) = &mut self.phase else {
+            return;
+        };
+        let (Some(heartbeat), Some(topic)) = (&mut self.heartbeat, &self.keepalive_topic) else {
+            return;
+        };
+        match heartbeat.on_time(now, online.connection.activity()) {
+            Pulse::Nothing => {}
+            Pulse::Beat => {
+                let payload = Beat::now().to_bytes().expect("a heartbeat is a JSON object");
+                let written = online
+                    .connection
+                    .try_publish(Message::new(topic.clone(), payload))
+                    .is_ok();
+                heartbeat.sent(written);
+                if written {
+                    count(&self.shared.stats.beats);
+                }
+            }
+            Pulse::Dead => {
+                tracing::warn!("three heartbeats in a row failed: the link is given up");
+                online.connection.close();
+            }
+        }
+    }
+
+    /// Ends the link in good order. Returns whether DISCONNECT was sent.
+    pub(super) async fn end_link(&mut self) -> bool {
+        self.shared.live.store(None);
+        self.stable_at = None;
+        self.heartbeat = None;
+        let Phase::Online(mut online) = std::mem::replace(&mut self.phase, Phase::Offline) else {
+            return false;
+        };
+        let farewell = tokio::time::timeout(FAREWELL, online.connection.disconnect()).await;
+        let disconnected = matches!(farewell, Ok(Ok(())));
+        if !disconnected {
+            tracing::warn!("DISCONNECT could not be sent: the broker will publish the last will");
+            online.connection.close();
+        }
+        // The connection's last word carries what the next one needs.
+        let ended = async {
+            while let Some(incoming) = online.inbound.next().await {
+                if let Incoming::Ended(ended) = incoming {
+                    return Some(ended);
+                }
+            }
+            None
+        };
+        if let Ok(Some(ended)) = tokio::time::timeout(FAREWELL, ended).await {
+            self.count_lost(ended.unsent);
+            self.carried = ended.session;
+        }
+        self.will_may_speak = !disconnected;
+        disconnected
+    }
+}
+
+fn exchange(connection: Arc<dyn Connection>, step: Step) -> BoxFuture<'static, (Step, Answer)> {
+    async move {
+        let answer = match &step {
+            Step::Subscribe(filters) => {
+                tracing::debug!(filters = filters.len(), "subscribing");
+                connection.subscribe(filters).await
+            }
+            Step::Unsubscribe(filters) => connection.unsubscribe(filters).await.map(|()| Vec::new()),
+        };
+        (step, answer)
+    }
+    .boxed()
+}
+
+/// What the session keeps when a link goes, so that `seams` can use it.
+pub(super) fn live(connection: &Arc<dyn Connection>) -> Option<Arc<Live>> {
+    Some(Arc::new(Live {
+        connection: connection.clone(),
+    }))
+}

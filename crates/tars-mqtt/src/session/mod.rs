@@ -1,0 +1,378 @@
+//! The session: one task that owns everything that outlives a connection.
+//!
+//! When to connect, what is subscribed, what is unsettled, what the service's health
+//! is. It waits for one thing at a time ([`event`]), decides, and never waits for a
+//! handler. Handles send it commands; deliveries go through it to the dispatch.
+//!
+//! ```text
+//! Offline ── connect ──▶ Connecting ── CONNACK ──▶ Online
+//!    ▲                     │    ▲                    │
+//!    └── first failure ────┘    └──── Waiting ◀──────┘ link lost
+//! ```
+
+mod backoff;
+mod event;
+mod link;
+pub(crate) mod outbox;
+mod seams;
+pub(crate) mod subscriptions;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tars_contracts::{HealthStatus, TopicFilter, TopicName, keepalive_topic};
+use tars_ports::{Connector, Error, ErrorKind, QoS, SessionState};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use self::backoff::Backoff;
+use self::event::Event;
+use self::link::Phase;
+use self::subscriptions::{Pending, SubscribeReply, Subscriptions, UnsubscribeReply, check_shared};
+use crate::client::{Shared, WeakClient};
+use crate::dispatch::{Dispatch, Entry};
+use crate::lifecycle::{LifecycleEvent, State};
+use crate::service::health::Health;
+use crate::service::heartbeat::Heartbeat;
+use crate::service::shutdown::{Drain, ShutdownReport};
+use crate::subscribe::{Acknowledge, Route};
+
+/// How a session is asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It may connect again.
+    Disconnect,
+    /// For good.
+    Shutdown,
+}
+
+/// What a handle asks of the session.
+pub(crate) enum Command {
+    Connect(oneshot::Sender<Result<(), Error>>),
+    Subscribe {
+        route: Box<Route>,
+        reply: SubscribeReply,
+    },
+    Unsubscribe {
+        filter: TopicFilter,
+        /// Only the subscription with this number.
+        id: Option<u64>,
+        reply: UnsubscribeReply,
+    },
+    Health {
+        status: HealthStatus,
+        reply: oneshot::Sender<Result<(), Error>>,
+    },
+    End(Ending, Option<oneshot::Sender<ShutdownReport>>),
+}
+
+/// See the module.
+pub(crate) struct Session {
+    shared: Arc<Shared>,
+    connector: Arc<dyn Connector>,
+    commands: mpsc::Receiver<Command>,
+    dispatch: Dispatch,
+    subscriptions: Subscriptions,
+    phase: Phase,
+    /// What the next connection gets from the last one.
+    carried: SessionState,
+    backoff: Backoff,
+    health: Option<Health>,
+    heartbeat: Option<Heartbeat>,
+    keepalive_topic: Option<TopicName>,
+    /// Who waits for the first connection.
+    connecting: Option<oneshot::Sender<Result<(), Error>>>,
+    /// There was a connection since `connect()`.
+    connected_before: bool,
+    /// When the present connection counts as stable.
+    stable_at: Option<Instant>,
+    /// The last link ended without DISCONNECT: its will may still be on its way.
+    will_may_speak: bool,
+    short_lived: u32,
+    drain: Option<Drain>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        connector: Arc<dyn Connector>,
+        client: WeakClient,
+        commands: mpsc::Receiver<Command>,
+        routes: Vec<Route>,
+        seed: Option<u64>,
+    ) -> Result<Self, Error> {
+        let config = &shared.config;
+        let keepalive_topic = config
+            .heartbeat
+            .map(|_| keepalive_topic(&config.client_id))
+            .transpose()?;
+        let mut session = Self {
+            dispatch: Dispatch::new(shared.clone(), client),
+            subscriptions: Subscriptions::new(keepalive_topic.clone().map(TopicFilter::from)),
+            backoff: Backoff::new(config.reconnect_min_delay, config.reconnect_max_delay, seed),
+            health: config.health.then(|| Health::new(config)).transpose()?,
+            heartbeat: None,
+            keepalive_topic,
+            phase: Phase::Offline,
+            carried: SessionState::new(),
+            connecting: None,
+            connected_before: false,
+            stable_at: None,
+            will_may_speak: false,
+            short_lived: 0,
+            drain: None,
+            connector,
+            commands,
+            shared,
+        };
+        for route in routes {
+            let entry = session.entry(route)?;
+            session.dispatch.insert(entry);
+        }
+        Ok(session)
+    }
+
+    /// Runs until the client is shut down or its last handle is gone.
+    pub(crate) async fn run(mut self) -> ShutdownReport {
+        loop {
+            let event = self.next_event().await;
+            if let Some(report) = self.handle(event).await {
+                return report;
+            }
+            self.advance();
+            if self.has_drained()
+                && let Some(report) = self.finish().await
+            {
+                return report;
+            }
+        }
+    }
+
+    async fn handle(&mut self, event: Event) -> Option<ShutdownReport> {
+        match event {
+            Event::Command(Some(command)) => self.command(command),
+            Event::Command(None) => return Some(self.abandon().await),
+            Event::ConnectAbandoned => self.give_up_connecting(),
+            Event::Attempted(Ok(connected)) => self.established(connected),
+            Event::Attempted(Err(error)) => self.attempt_failed(error),
+            Event::Arrived(incoming) => return self.arrived(incoming).await,
+            Event::Exchanged(step, result) => self.exchanged(step, result),
+            Event::Settled(settled) => self.settled(settled),
+            Event::HealthSettled(result) => {
+                if let Some(health) = &mut self.health {
+                    health.settled(result);
+                }
+            }
+            Event::Time => self.on_time(),
+            Event::Progress => {}
+        }
+        None
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Connect(reply) => self.connect(reply),
+            Command::Subscribe { route, reply } => self.subscribe(*route, reply),
+            Command::Unsubscribe { filter, id, reply } => self.unsubscribe(filter, id, reply),
+            Command::Health { status, reply } => {
+                let online = self.online().is_some();
+                match &mut self.health {
+                    Some(health) => health.set(status, online, Some(reply)),
+                    None => drop(reply.send(Ok(()))),
+                }
+            }
+            Command::End(ending, reply) => self.begin_drain(ending, reply),
+        }
+    }
+
+    fn connect(&mut self, reply: oneshot::Sender<Result<(), Error>>) {
+        if !matches!(self.phase, Phase::Offline) || self.drain.is_some() {
+            let state = self.shared.state();
+            let error = Error::new(ErrorKind::AlreadyConnected, format!("the client is {state:?} already"));
+            let _ = reply.send(Err(error));
+            return;
+        }
+        self.connecting = Some(reply);
+        self.connected_before = false;
+        self.backoff.reset();
+        if let Some(health) = &mut self.health {
+            health.start_over();
+        }
+        self.shared.set_state(State::Connecting);
+        self.attempt();
+    }
+
+    fn entry(&self, route: Route) -> Result<Arc<Entry>, Error> {
+        let filter = route.check()?;
+        check_shared(&filter, &self.dispatch)?;
+        if route.options.acknowledge == Some(Acknowledge::AfterSuccess) && !self.shared.capabilities.manual_ack {
+            let what = "this adapter acknowledges on receipt and cannot do it after success";
+            return Err(Error::new(ErrorKind::Unsupported, what));
+        }
+        if route.options.qos == QoS::ExactlyOnce {
+            self.shared.check_qos2()?;
+        }
+        let id = self.shared.fresh_route_id();
+        let bytes = self.shared.config.inbound_bytes;
+        Ok(Arc::new(Entry::new(id, filter, route.handler, route.options, bytes)))
+    }
+
+    fn subscribe(&mut self, route: Route, reply: SubscribeReply) {
+        if self.drain.is_some() || matches!(self.phase, Phase::Offline) {
+            let _ = reply.send(Err(Error::new(ErrorKind::NotConnected, "the client is not connected")));
+            return;
+        }
+        match self.entry(route) {
+            Err(error) => drop(reply.send(Err(error))),
+            Ok(entry) => {
+                // The handler first: a retained message may come before SUBACK.
+                let replaced = self.dispatch.insert(entry.clone());
+                self.subscriptions.add(Pending { entry, replaced, reply });
+            }
+        }
+    }
+
+    fn unsubscribe(&mut self, filter: TopicFilter, id: Option<u64>, reply: UnsubscribeReply) {
+        let current = self.dispatch.entry(&filter).map(|entry| entry.id);
+        if id.is_some() && id != current {
+            // Another handler has taken its place: that one stays.
+            let _ = reply.send(Ok(()));
+            return;
+        }
+        for pending in self.subscriptions.take_pending(&filter) {
+            let error = Error::new(
+                ErrorKind::NotConnected,
+                "it was unsubscribed before the broker had granted it",
+            );
+            let _ = pending.reply.send(Err(error));
+        }
+        self.dispatch.remove(&filter);
+        self.subscriptions.leave(filter, Some(reply));
+    }
+
+    fn begin_drain(&mut self, ending: Ending, reply: Option<oneshot::Sender<ShutdownReport>>) {
+        if let Some(drain) = &mut self.drain {
+            drain.replies.extend(reply);
+            // A shutdown is the stronger of the two.
+            if ending == Ending::Shutdown {
+                drain.ending = ending;
+            }
+            return;
+        }
+        let keep_reliable = self.shared.config.clean_session;
+        let unstarted = self
+            .dispatch
+            .wind_down(|received| keep_reliable && received.is_reliable());
+        self.drain = Some(Drain {
+            ending,
+            deadline: Instant::now() + self.shared.config.shutdown_timeout,
+            replies: reply.into_iter().collect(),
+            jobs: self.dispatch.work().jobs(),
+            unsettled: self.shared.outbox.len(),
+            unstarted,
+        });
+        if !matches!(self.phase, Phase::Offline) {
+            self.shared.set_state(State::Disconnecting);
+        }
+        let online = self.online().is_some();
+        if let Some(health) = &mut self.health {
+            health.set(HealthStatus::new(false).with_event("shutdown"), online, None);
+        }
+        tracing::info!(client_id = %self.shared.config.client_id, ?ending, "finishing what is under way");
+    }
+
+    /// Whether an end in progress has nothing left to wait for.
+    fn has_drained(&self) -> bool {
+        let Some(drain) = &self.drain else {
+            return false;
+        };
+        if Instant::now() >= drain.deadline {
+            return true;
+        }
+        let idle = self.dispatch.work().jobs() == 0 && self.shared.outbox.len() == 0;
+        let told = self.online().is_none() || self.health.as_ref().is_none_or(Health::is_settled);
+        match self.phase {
+            Phase::Offline => true,
+            _ if !self.connected_before => true,
+            _ => idle && told,
+        }
+    }
+
+    /// The end of an orderly end. Returns the report when the session is over.
+    async fn finish(&mut self) -> Option<ShutdownReport> {
+        let drain = self.drain.take()?;
+        let cut_off = self.dispatch.stop().await;
+        let (kind, why) = (
+            drain.error_kind(),
+            "the client was ended before the broker confirmed it",
+        );
+        if drain.ending == Ending::Shutdown {
+            self.shared.close();
+        }
+        let unsettled = self.shared.outbox.fail_all(kind, why);
+        let disconnected = self.end_link().await;
+        let error = Error::new(kind, "the client was ended");
+        self.fail_waiters(&error);
+        let report = drain.report(cut_off, unsettled, disconnected);
+        let event = match drain.ending {
+            Ending::Disconnect => LifecycleEvent::Disconnected,
+            Ending::Shutdown => LifecycleEvent::Shutdown,
+        };
+        tracing::info!(client_id = %self.shared.config.client_id, ?report, "disconnected");
+        self.shared.set_state(State::Disconnected);
+        self.shared.emit(event);
+        for reply in drain.replies {
+            let _ = reply.send(report);
+        }
+        (drain.ending == Ending::Shutdown).then_some(report)
+    }
+
+    /// The last handle is gone: nobody can ask for an orderly end any more. The link
+    /// closes without DISCONNECT, so that the last will speaks.
+    async fn abandon(&mut self) -> ShutdownReport {
+        tracing::warn!(client_id = %self.shared.config.client_id, "the last handle was dropped without a shutdown");
+        self.end_abruptly("the client was dropped").await
+    }
+
+    /// Ends the session without asking anybody to finish.
+    async fn end_abruptly(&mut self, why: &str) -> ShutdownReport {
+        self.shared.close();
+        if let Some(live) = self.shared.live.swap(None) {
+            live.connection.close();
+        }
+        self.phase = Phase::Offline;
+        let cut_off = self.dispatch.stop().await;
+        let unsettled = self.shared.outbox.fail_all(ErrorKind::Closed, why);
+        self.fail_waiters(&Error::new(ErrorKind::Closed, why.to_owned()));
+        self.shared.set_state(State::Disconnected);
+        self.shared.emit(LifecycleEvent::Shutdown);
+        let report = ShutdownReport {
+            handlers_cut_off: cut_off,
+            publishes_unsettled: unsettled,
+            ..ShutdownReport::default()
+        };
+        if let Some(drain) = self.drain.take() {
+            for reply in drain.replies {
+                let _ = reply.send(report);
+            }
+        }
+        report
+    }
+
+    fn fail_waiters(&mut self, error: &Error) {
+        if let Some(reply) = self.connecting.take() {
+            let _ = reply.send(Err(error.clone()));
+        }
+        self.subscriptions.fail_pending(&mut self.dispatch, error);
+        if let Some(health) = &mut self.health {
+            health.fail_waiters(error);
+        }
+    }
+
+    fn count_lost(&self, unsent: u64) {
+        if unsent > 0 {
+            self.shared.stats.lost_unsent.fetch_add(unsent, Ordering::Relaxed);
+            tracing::warn!(unsent, "QoS 0 messages were lost with the link");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The seams of a reconnect: an attempt, its success, its failure, and the end of a
+//! link. The order of the steps is the table in `docs/architecture.md`.
+
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt};
+use tars_ports::{ConnectOptions, Connected, EndReason, Ended, Error, ErrorKind};
+use tokio::time::Instant;
+
+use super::Session;
+use super::link::{Online, Phase, live};
+use crate::lifecycle::{LifecycleEvent, State, reason_of};
+use crate::service::health::last_will;
+use crate::service::heartbeat::Heartbeat;
+use crate::service::shutdown::ShutdownReport;
+use crate::stats::count;
+
+/// So many short-lived connections in a row look like a second client with the same id.
+const CONTESTED: u32 = 3;
+
+impl Session {
+    /// Begins an attempt. Options are made anew each time: a secret may have been
+    /// rotated, and the will carries the time of the connect.
+    pub(super) fn attempt(&mut self) {
+        let options = self.options();
+        let connector = self.connector.clone();
+        let carried = self.carried.clone();
+        self.phase = Phase::Connecting(async move { connector.connect(&options?, carried).await }.boxed());
+    }
+
+    fn options(&self) -> Result<ConnectOptions, Error> {
+        let config = &self.shared.config;
+        let mut options = ConnectOptions::new(config.broker.host.clone(), config.broker.port, config.client_id.clone());
+        options.transport = config.broker.transport;
+        options.path.clone_from(&config.broker.path);
+        options.credentials = config.current_credentials()?;
+        options.keep_alive = config.keep_alive;
+        options.clean_session = config.clean_session;
+        options.timeout = config.connect_timeout;
+        options.max_packet_size = config.max_packet_size;
+        options.max_inflight = config.max_inflight;
+        options.inbound_messages = config.inbound_messages;
+        options.inbound_bytes = config.inbound_bytes;
+        if config.health {
+            options.last_will = Some(last_will(config)?);
+        }
+        Ok(options)
+    }
+
+    pub(super) fn established(&mut self, connected: Connected) {
+        let now = Instant::now();
+        let session_present = connected.session_present;
+        let reconnected = self.connected_before;
+        let config = &self.shared.config;
+        count(&self.shared.stats.connects);
+        tracing::info!(
+            client_id = %config.client_id, broker = %config.broker, session_present,
+            "{}", if reconnected { "reconnected" } else { "connected" },
+        );
+        // What arrives now finds its handlers; what waits of the old link may go.
+        self.dispatch.connection_began(session_present);
+        if !reconnected && self.drain.is_none() {
+            self.dispatch.start();
+        }
+        self.subscriptions.connection_began(session_present);
+        if let Some(health) = &mut self.health {
+            health.connection_began(reconnected, self.drain.is_some());
+        }
+        let resumed: Vec<u64> = connected.resumed.iter().map(|(sequence, _)| *sequence).collect();
+        self.shared.outbox.rewind(&resumed);
+        self.heartbeat = config.heartbeat.map(|interval| Heartbeat::new(interval, now));
+        self.stable_at = Some(now + config.reconnect_max_delay);
+        self.shared.live.store(live(&connected.connection));
+        self.phase = Phase::Online(Box::new(Online::new(
+            connected.connection,
+            connected.inbound,
+            connected.resumed,
+        )));
+        self.connected_before = true;
+        if self.drain.is_none() {
+            self.shared.set_state(State::Connected);
+        }
+        self.shared.emit(LifecycleEvent::Connected { session_present });
+        if let Some(reply) = self.connecting.take() {
+            let _ = reply.send(Ok(()));
+        }
+    }
+
+    pub(super) fn attempt_failed(&mut self, error: Error) {
+        self.shared.emit(LifecycleEvent::ConnectFailed { error: error.clone() });
+        let first = self.connecting.is_some();
+        if first && !self.shared.config.connect_retry {
+            self.phase = Phase::Offline;
+            self.back_to_start();
+            if let Some(reply) = self.connecting.take() {
+                let _ = reply.send(Err(error));
+            }
+            return;
+        }
+        tracing::warn!(%error, "could not connect");
+        self.schedule(error.is_transient());
+    }
+
+    /// Sets the next attempt. What does not heal by waiting a little is tried at the
+    /// longest delay.
+    fn schedule(&mut self, transient: bool) {
+        let delay = if transient {
+            self.backoff.next_delay()
+        } else {
+            self.backoff.longest_delay()
+        };
+        let attempt = self.backoff.attempt();
+        tracing::info!(attempt, ?delay, "the next attempt to connect is set");
+        self.shared.emit(LifecycleEvent::ReconnectScheduled { attempt, delay });
+        self.phase = Phase::Waiting(Instant::now() + delay);
+    }
+
+    pub(super) fn give_up_connecting(&mut self) {
+        self.connecting = None;
+        self.phase = Phase::Offline;
+        self.back_to_start();
+    }
+
+    /// No connection came about: as before `connect()`.
+    fn back_to_start(&self) {
+        let ended_before = self.shared.stats.connects.load(std::sync::atomic::Ordering::Relaxed) > 0;
+        self.shared.set_state(if ended_before {
+            State::Disconnected
+        } else {
+            State::Created
+        });
+    }
+
+    pub(super) async fn stream_ended(&mut self) -> Option<ShutdownReport> {
+        let error = Error::new(ErrorKind::Internal, "the adapter's stream ended without a reason");
+        self.link_ended(Ended::new(EndReason::Lost(error))).await
+    }
+
+    /// The link is gone. Unless the client is ending or may not reconnect, the next
+    /// attempt is set.
+    pub(super) async fn link_ended(&mut self, ended: Ended) -> Option<ShutdownReport> {
+        self.shared.live.store(None);
+        self.heartbeat = None;
+        self.count_lost(ended.unsent);
+        self.carried = ended.session;
+        let Phase::Online(mut online) = std::mem::replace(&mut self.phase, Phase::Offline) else {
+            return None;
+        };
+        // A PUBACK may have come right before the end: what it settled is settled.
+        while let Some(Some(flight)) = online.in_flight.next().now_or_never() {
+            self.settled(flight);
+        }
+        if let Some(health) = &mut self.health {
+            health.connection_ended();
+        }
+        self.will_may_speak = true;
+        let reason = reason_of(&ended.reason);
+        tracing::warn!(client_id = %self.shared.config.client_id, %reason, "the connection was lost");
+        self.shared
+            .emit(LifecycleEvent::ConnectionLost { reason: reason.clone() });
+        if !self.shared.config.reconnect {
+            let why = format!("the connection was lost and MQTT_RECONNECT is off: {reason}");
+            let _ = self
+                .shared
+                .end_reason
+                .set(reason.while_doing("the connection was lost and MQTT_RECONNECT is off"));
+            return Some(self.end_abruptly(&why).await);
+        }
+        if self.drain.is_none() {
+            self.shared.set_state(State::Reconnecting);
+        }
+        let stayed_up = self.stable_at.take().is_none();
+        self.note_short_life(stayed_up, online.began.elapsed());
+        self.schedule(true);
+        None
+    }
+
+    /// Two clients with one id throw each other out for ever: their connections are
+    /// short, and the backoff, which only a stable connection resets, slows them down.
+    fn note_short_life(&mut self, stayed_up: bool, lived: Duration) {
+        self.short_lived = if stayed_up { 0 } else { self.short_lived + 1 };
+        if self.short_lived >= CONTESTED {
+            let client_id = self.shared.config.client_id.clone();
+            tracing::warn!(
+                %client_id, ?lived, in_a_row = self.short_lived,
+                "connections end shortly after they begin: is another client using the same client id?",
+            );
+            self.shared.emit(LifecycleEvent::ClientIdContested { client_id });
+        }
+    }
+
+    /// The earliest time at which something is due.
+    pub(super) fn next_wake(&self) -> Option<Instant> {
+        let attempt = match self.phase {
+            Phase::Waiting(until) => Some(until),
+            _ => None,
+        };
+        let beat = self.heartbeat.as_ref().map(Heartbeat::next);
+        let drained = self.drain.as_ref().map(|drain| drain.deadline);
+        let expired = self.shared.outbox.next_deadline();
+        [attempt, beat, drained, expired, self.stable_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Does what is due.
+    pub(super) fn on_time(&mut self) {
+        let now = Instant::now();
+        self.shared.outbox.expire(now);
+        if matches!(self.phase, Phase::Waiting(until) if until <= now) {
+            self.attempt();
+        }
+        if self.stable_at.is_some_and(|at| at <= now) {
+            self.stable_at = None;
+            self.short_lived = 0;
+            self.backoff.reset();
+            // A cluster may publish the old link's will after our new status.
+            if std::mem::take(&mut self.will_may_speak)
+                && let Some(health) = &mut self.health
+            {
+                health.repeat();
+            }
+        }
+        self.beat(now);
+    }
+}
