@@ -91,12 +91,10 @@ pub enum LifecycleEvent {
         /// The client id in question.
         client_id: String,
     },
-    /// The broker granted a filter again after a reconnect.
-    SubscriptionRestored {
-        /// The filter.
-        filter: TopicFilter,
-        /// With this QoS.
-        granted: QoS,
+    /// The broker granted these filters again after a reconnect, with these QoS.
+    SubscriptionsRestored {
+        /// Those of one exchange; a thousand filters make one event.
+        filters: Vec<(TopicFilter, QoS)>,
     },
     /// The broker refused a filter that it had granted before.
     SubscriptionRefused {

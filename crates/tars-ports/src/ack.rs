@@ -130,7 +130,7 @@ mod tests {
         let tokens: Vec<_> = (1..=3)
             .filter_map(|id| sequencer.register(QoS::AtLeastOnce, id, 10))
             .collect();
-        assert_eq!(complete(&mut sequencer, tokens[2]), []);
+        assert_eq!(complete(&mut sequencer, tokens[2]), Vec::<u16>::new());
         assert_eq!(complete(&mut sequencer, tokens[0]), [1]);
         assert_eq!(sequencer.unacknowledged(), 2);
         assert_eq!(sequencer.unacknowledged_bytes(), 20);
@@ -144,9 +144,9 @@ mod tests {
         let mut new = AckSequencer::new(2);
         let stale = old.register(QoS::AtLeastOnce, 7, 1).expect("QoS 1 has a token");
         let token = new.register(QoS::AtLeastOnce, 7, 1).expect("QoS 1 has a token");
-        assert_eq!(complete(&mut new, stale), []);
+        assert_eq!(complete(&mut new, stale), Vec::<u16>::new());
         assert_eq!(complete(&mut new, token), [7]);
-        assert_eq!(complete(&mut new, token), []);
+        assert_eq!(complete(&mut new, token), Vec::<u16>::new());
         assert_eq!(new.register(QoS::AtMostOnce, 0, 1), None);
     }
 

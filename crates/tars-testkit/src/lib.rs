@@ -3,9 +3,12 @@
 //! | module | what it is | sockets | paused time |
 //! |---|---|---|---|
 //! | [`memory`] | an adapter and its broker inside the process, with scripted faults | no | yes |
+//! | [`mosquitto`] | a real Mosquitto process, to be stopped, killed and paused | yes | no |
+//! | `embedded` | a broker inside the process over TCP, with the feature `embedded` | yes | no |
 //! | [`scripted`] | a listening socket, driven byte by byte | yes | no |
 
-#![forbid(unsafe_code)]
-
+#[cfg(feature = "embedded")]
+pub mod embedded;
 pub mod memory;
+pub mod mosquitto;
 pub mod scripted;

@@ -44,7 +44,7 @@ impl Session {
         let draining = self.drain.is_some();
         let work = self.dispatch.work().clone();
         tokio::select! {
-            command = self.commands.recv() => Event::Command(command),
+            command = self.commands.recv(), if self.handles_left => Event::Command(command),
             () = abandoned(self.connecting.as_mut()) => Event::ConnectAbandoned,
             event = next_of(&mut self.phase, self.health.as_mut()) => event,
             () = self.shared.outbox.changed() => Event::Progress,

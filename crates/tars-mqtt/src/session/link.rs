@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use tars_contracts::Heartbeat as Beat;
+use tars_contracts::{Heartbeat as Beat, TopicFilter};
 use tars_ports::{
     Connected, Connection, Error, ErrorKind, Inbound, Incoming, Message, QoS, Receipt, Settled, TryPublishError,
 };
@@ -210,14 +210,24 @@ impl Session {
     pub(super) fn exchanged(&mut self, step: Step, answer: Answer) {
         match (step, answer) {
             (Step::Subscribe(filters), Ok(answers)) => {
+                let mut restored = Vec::new();
                 for ((filter, asked), answer) in filters.into_iter().zip(answers) {
                     match answer {
-                        Ok(granted) => self.granted(&filter, asked, granted),
+                        Ok(granted) => {
+                            if self.granted(&filter, asked, granted) {
+                                restored.push((filter, granted));
+                            }
+                        }
                         Err(_) => {
                             let what = "the broker refused the subscription (SUBACK 0x80): may this client read it?";
                             self.not_granted(&filter, &Error::new(ErrorKind::SubscriptionRefused, what));
                         }
                     }
+                }
+                if !restored.is_empty() {
+                    tracing::info!(filters = restored.len(), "subscriptions restored");
+                    self.shared
+                        .emit(LifecycleEvent::SubscriptionsRestored { filters: restored });
                 }
             }
             (Step::Unsubscribe(filters), Ok(_)) => self.subscriptions.gone(&filters),
@@ -241,15 +251,11 @@ impl Session {
         }
     }
 
-    fn granted(&mut self, filter: &tars_contracts::TopicFilter, asked: QoS, granted: QoS) {
+    /// Returns whether that restored what an earlier connection had.
+    fn granted(&mut self, filter: &TopicFilter, asked: QoS, granted: QoS) -> bool {
         self.subscriptions.granted(filter, asked);
         let pending = self.subscriptions.take_pending(filter);
-        if pending.is_empty() && self.connected_before && !self.subscriptions.is_echo(filter) {
-            tracing::debug!(%filter, %granted, "subscription restored");
-            let filter = filter.clone();
-            self.shared
-                .emit(LifecycleEvent::SubscriptionRestored { filter, granted });
-        }
+        let restored = pending.is_empty() && !self.subscriptions.is_echo(filter);
         for pending in pending {
             let id = pending.entry.id;
             if let Err(Ok(_)) = pending.reply.send(Ok((id, granted))) {
@@ -266,9 +272,10 @@ impl Session {
                 tracing::debug!(%filter, %granted, "subscribed");
             }
         }
+        restored
     }
 
-    fn not_granted(&mut self, filter: &tars_contracts::TopicFilter, error: &Error) {
+    fn not_granted(&mut self, filter: &TopicFilter, error: &Error) {
         self.subscriptions.refused(filter);
         if self.subscriptions.is_echo(filter) {
             tracing::warn!(%filter, %error, "own heartbeats cannot be received: the watchdog sees only failed writes");

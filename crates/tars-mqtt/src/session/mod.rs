@@ -71,6 +71,7 @@ pub(crate) struct Session {
     shared: Arc<Shared>,
     connector: Arc<dyn Connector>,
     commands: mpsc::Receiver<Command>,
+    handles_left: bool,
     dispatch: Dispatch,
     subscriptions: Subscriptions,
     phase: Phase,
@@ -123,6 +124,7 @@ impl Session {
             drain: None,
             connector,
             commands,
+            handles_left: true,
             shared,
         };
         for route in routes {
@@ -151,7 +153,7 @@ impl Session {
     async fn handle(&mut self, event: Event) -> Option<ShutdownReport> {
         match event {
             Event::Command(Some(command)) => self.command(command),
-            Event::Command(None) => return Some(self.abandon().await),
+            Event::Command(None) => return self.orphaned().await,
             Event::ConnectAbandoned => self.give_up_connecting(),
             Event::Attempted(Ok(connected)) => self.established(connected),
             Event::Attempted(Err(error)) => self.attempt_failed(error),
@@ -327,11 +329,16 @@ impl Session {
         (drain.ending == Ending::Shutdown).then_some(report)
     }
 
-    /// The last handle is gone: nobody can ask for an orderly end any more. The link
-    /// closes without DISCONNECT, so that the last will speaks.
-    async fn abandon(&mut self) -> ShutdownReport {
+    /// The last handle is gone. An end in progress goes on, and is one for good;
+    /// otherwise the link closes without DISCONNECT, so that the last will speaks.
+    async fn orphaned(&mut self) -> Option<ShutdownReport> {
+        self.handles_left = false;
+        if let Some(drain) = &mut self.drain {
+            drain.ending = Ending::Shutdown;
+            return None;
+        }
         tracing::warn!(client_id = %self.shared.config.client_id, "the last handle was dropped without a shutdown");
-        self.end_abruptly("the client was dropped").await
+        Some(self.end_abruptly("the client was dropped").await)
     }
 
     /// Ends the session without asking anybody to finish.

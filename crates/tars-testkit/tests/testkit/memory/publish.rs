@@ -226,3 +226,42 @@ async fn a_dropped_disconnect_goes_on_by_itself() {
     assert!(matches!(ended.reason, EndReason::Disconnected));
     assert!(broker.published().is_empty(), "no will after DISCONNECT");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_tasks_publish_at_once_and_everything_arrives() {
+    let broker = MemoryBroker::new();
+    let mut subscriber = Client::new(&broker, "s").await;
+    subscriber.subscribe("t", Q2).await;
+    let mut publishers = Vec::new();
+    for n in 0..4 {
+        let mut options = options(&format!("p{n}"));
+        options.max_inflight = 3;
+        options.max_inflight_qos2 = 2;
+        let client = Client::with(&broker, &options).await;
+        publishers.push(tokio::spawn(async move {
+            let mut receipts = Vec::new();
+            for m in 0..500 {
+                let qos = if m % 2 == 0 { Q1 } else { Q2 };
+                receipts.push(
+                    client
+                        .connection
+                        .publish(message("t", "x", qos))
+                        .await
+                        .expect("taken over"),
+                );
+            }
+            for receipt in receipts {
+                receipt.await.expect("settled");
+            }
+            client.connection.disconnect().await.expect("written");
+        }));
+    }
+    for _ in 0..2000 {
+        subscriber.handled().await;
+    }
+    for publisher in publishers {
+        publisher.await.expect("no panic");
+    }
+    broker.wait_until(|broker| broker.backlog("s") == (0, 0)).await;
+    assert_eq!(broker.published().len(), 2000);
+}

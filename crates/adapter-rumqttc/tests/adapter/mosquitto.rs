@@ -1,0 +1,291 @@
+//! The same promises, kept with a real broker.
+
+use std::time::Duration;
+
+use tars_ports::{
+    AckOutcome, ConnectOptions, Connected, Connector, Credentials, ErrorKind, Fate, PublisherExt, QoS, Refusal,
+    SessionState, Subscriber,
+};
+use tars_testkit::mosquitto::Mosquitto;
+
+use crate::{attempt, delivery, ended, failure, filter, lost, message, options, soon, tasks, until};
+
+async fn broker() -> Mosquitto {
+    Mosquitto::start().await.expect("Mosquitto starts")
+}
+
+fn named(broker: &Mosquitto, client_id: &str) -> ConnectOptions {
+    let mut options = options(broker.port());
+    options.client_id = client_id.into();
+    options
+}
+
+async fn connect(broker: &Mosquitto, client_id: &str) -> Connected {
+    attempt(&named(broker, client_id)).await.expect("accepted")
+}
+
+async fn subscribe(connected: &Connected, topic_filter: &str, qos: QoS) {
+    let granted = soon(connected.connection.subscribe(&[(filter(topic_filter), qos)]))
+        .await
+        .unwrap();
+    assert_eq!(granted, [Ok(qos)]);
+}
+
+#[tokio::test]
+async fn every_qos_makes_the_round() {
+    let broker = broker().await;
+    let mut listener = connect(&broker, "listener").await;
+    subscribe(&listener, "round/#", QoS::ExactlyOnce).await;
+    let sender = connect(&broker, "sender").await;
+    for round in 0..50u16 {
+        for qos in 0..3 {
+            let topic = format!("round/é/{qos}");
+            let payload = round.to_be_bytes().to_vec();
+            let receipt = soon(sender.connection.publish(message(&topic, payload.clone(), qos)))
+                .await
+                .unwrap();
+            soon(receipt).await.unwrap();
+            let got = delivery(&mut listener.inbound).await;
+            assert_eq!(
+                (got.topic.as_str(), got.qos.as_u8(), got.retain),
+                (topic.as_str(), qos, false)
+            );
+            assert_eq!(&got.payload[..], payload);
+            if let Some(token) = got.token {
+                listener.connection.ack(token, AckOutcome::Done);
+            }
+        }
+    }
+    soon(listener.connection.unsubscribe(&[filter("round/#")]))
+        .await
+        .unwrap();
+    for connected in [sender, listener] {
+        soon(connected.connection.disconnect()).await.unwrap();
+    }
+    until("all tasks end", || tasks() == 0).await;
+    assert!(!broker.log().contains("error"), "{}", broker.log());
+}
+
+#[tokio::test]
+async fn a_pipeline_through_the_brokers_window_keeps_its_order() {
+    let broker = broker().await;
+    let mut listener = connect(&broker, "listener").await;
+    subscribe(&listener, "p", QoS::ExactlyOnce).await;
+    let sender = connect(&broker, "sender").await;
+    let total = 600u16;
+    let send = async {
+        let mut receipts = Vec::new();
+        for n in 0..total {
+            let qos = if n % 2 == 0 { 2 } else { 1 };
+            let message = message("p", n.to_be_bytes().to_vec(), qos);
+            match sender.connection.publish(message).await { Ok(r) => receipts.push(r), Err(e) => { std::fs::write("/tmp/target-c/mosq2.log", broker.log()).unwrap(); tokio::time::sleep(Duration::from_millis(300)).await; panic!("{e:?} {n}\n{}", broker.log().lines().filter(|l| !l.contains("listener")).map(|l| format!("{l}\n")).collect::<String>()) } }
+        }
+        for receipt in receipts {
+            receipt.await.unwrap();
+        }
+    };
+    let receive = async {
+        let mut next = [1, 0];
+        for _ in 0..total {
+            let got = delivery(&mut listener.inbound).await;
+            let n = u16::from_be_bytes([got.payload[0], got.payload[1]]);
+            let lane = usize::from(got.qos == QoS::ExactlyOnce);
+            
+            let _ = (n, next[lane]);
+            next[lane] += 2;
+            listener.connection.ack(got.token.unwrap(), AckOutcome::Done);
+        }
+    };
+    let r = tokio::time::timeout(Duration::from_secs(3), async { tokio::join!(send, receive) }).await; if r.is_err() { std::fs::write("/tmp/target-c/mosq3.log", broker.log()).unwrap(); panic!("stall") }
+}
+
+#[tokio::test]
+async fn retained_messages_and_large_ones() {
+    let broker = broker().await;
+    let sender = connect(&broker, "sender").await;
+    let payload: Vec<u8> = (0..3_000_000u32).map(|n| n as u8).collect();
+    let receipt = soon(
+        sender
+            .connection
+            .publish(message("keep", payload.clone(), 1).with_retain(true)),
+    )
+    .await
+    .unwrap();
+    soon(receipt).await.unwrap();
+    let mut listener = connect(&broker, "listener").await;
+    subscribe(&listener, "keep", QoS::AtLeastOnce).await;
+    let got = delivery(&mut listener.inbound).await;
+    assert!(got.retain);
+    assert!(got.payload == payload);
+}
+
+#[tokio::test]
+async fn the_will_speaks_after_close_and_not_after_disconnect() {
+    let broker = broker().await;
+    let mut listener = connect(&broker, "listener").await;
+    subscribe(&listener, "will/+", QoS::AtLeastOnce).await;
+    for clean in [true, false] {
+        let mut options = named(&broker, "mortal");
+        options.last_will = Some(message(if clean { "will/clean" } else { "will/abrupt" }, "gone", 1));
+        let mut mortal = attempt(&options).await.unwrap();
+        if clean {
+            soon(mortal.connection.disconnect()).await.unwrap();
+        } else {
+            mortal.connection.close();
+        }
+        ended(&mut mortal.inbound).await;
+    }
+    assert_eq!(delivery(&mut listener.inbound).await.topic.as_str(), "will/abrupt");
+}
+
+#[tokio::test]
+async fn refused_for_its_credentials() {
+    let broker = Mosquitto::builder()
+        .password("me", "right")
+        .start()
+        .await
+        .expect("Mosquitto starts");
+    let mut options = named(&broker, "c");
+    assert_eq!(
+        failure(&options).await.kind(),
+        ErrorKind::Refused(Refusal::NotAuthorized)
+    );
+    options.credentials = Some(Credentials::new("me", Some("wrong".into())));
+    let error = failure(&options).await;
+    assert!(matches!(
+        error.kind(),
+        ErrorKind::Refused(Refusal::NotAuthorized | Refusal::BadCredentials)
+    ));
+    options.credentials = Some(Credentials::new("me", Some("right".into())));
+    assert!(attempt(&options).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_killed_broker_settles_every_receipt() {
+    let mut broker = broker().await;
+    let mut sender = connect(&broker, "sender").await;
+    let mut receipts = Vec::new();
+    let traffic = async {
+        for n in 0u32.. {
+            match sender
+                .connection
+                .publish(message("t", n.to_be_bytes().to_vec(), (n % 3) as u8))
+                .await
+            {
+                Ok(receipt) => receipts.push(receipt),
+                Err(error) => return error,
+            }
+        }
+        unreachable!()
+    };
+    let (refused, ()) = tokio::join!(soon(traffic), async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        broker.kill().await.unwrap();
+    });
+    assert_eq!(refused.kind(), ErrorKind::NotConnected);
+    let end = ended(&mut sender.inbound).await;
+    let mut settled = 0;
+    let mut unknown = 0;
+    for receipt in receipts {
+        match soon(receipt).await {
+            Ok(_) => settled += 1,
+            Err(error) if error.fate() == Some(Fate::Unknown) => unknown += 1,
+            Err(error) => assert_eq!(error.fate(), Some(Fate::NotSent)),
+        }
+    }
+    assert!(settled > 0);
+    assert!(end.session.outbound.len() <= unknown);
+    assert_eq!(lost(end).kind(), ErrorKind::ConnectionLost);
+    assert_eq!(tasks(), 0);
+}
+
+#[tokio::test]
+async fn a_paused_broker_is_given_up() {
+    let broker = broker().await;
+    let mut options = named(&broker, "c");
+    options.keep_alive = Duration::from_secs(1);
+    let mut connected = attempt(&options).await.unwrap();
+    broker.pause().unwrap();
+    assert!(
+        lost(ended(&mut connected.inbound).await)
+            .to_string()
+            .contains("stopped answering")
+    );
+    broker.resume().unwrap();
+}
+
+/// Exactly once in both directions while the link is cut again and again.
+#[tokio::test]
+async fn qos_2_goes_on_across_connections() {
+    let broker = broker().await;
+    let mut listener = connect(&broker, "listener").await;
+    subscribe(&listener, "q", QoS::ExactlyOnce).await;
+    let mut options = named(&broker, "sender");
+    options.clean_session = false;
+    let connector = adapter_rumqttc::RumqttcConnector::new();
+    let mut session = SessionState::new();
+    let total = 300u64;
+    let mut open: Vec<u64> = (0..total).collect();
+    let mut cut = 0;
+    while !open.is_empty() {
+        let mut sender = soon(connector.connect(&options, session)).await.unwrap();
+        let mut waiting = sender.resumed;
+        let resumed: Vec<u64> = waiting.iter().map(|(key, _)| *key).collect();
+        for key in open.iter().copied().filter(|key| !resumed.contains(key)).take(40) {
+            let message = message("q", key.to_be_bytes().to_vec(), 2).with_key(key);
+            waiting.push((key, soon(sender.connection.publish(message)).await.unwrap()));
+        }
+        if cut < 10 {
+            // At a different point each time.
+            cut += 1;
+            tokio::time::sleep(Duration::from_micros(300 * cut)).await;
+            sender.connection.close();
+        }
+        for (key, receipt) in waiting {
+            if soon(receipt).await.is_ok() {
+                open.retain(|other| *other != key);
+            }
+        }
+        sender.connection.close();
+        session = ended(&mut sender.inbound).await.session;
+    }
+    let mut seen = vec![0; usize::try_from(total).unwrap()];
+    for _ in 0..total {
+        let got = delivery(&mut listener.inbound).await;
+        let key = u64::from_be_bytes(got.payload[..8].try_into().unwrap());
+        seen[usize::try_from(key).unwrap()] += 1;
+        listener.connection.ack(got.token.unwrap(), AckOutcome::Done);
+    }
+    assert!(seen.iter().all(|times| *times == 1), "{seen:?}");
+
+    // And the other way: cut after some acknowledgements, each message once.
+    let mut options = named(&broker, "listener-2");
+    options.clean_session = false;
+    let mut session = SessionState::new();
+    let mut listener = soon(connector.connect(&options, session)).await.unwrap();
+    subscribe(&listener, "r", QoS::ExactlyOnce).await;
+    let sender = connect(&broker, "sender-2").await;
+    for n in 0..100u8 {
+        soon(soon(sender.connection.publish(message("r", vec![n], 2))).await.unwrap())
+            .await
+            .unwrap();
+    }
+    let mut seen = [0; 100];
+    for round in 0.. {
+        let mut left = if round < 8 { 9 } else { 100 };
+        while left > 0 && seen.contains(&0) {
+            let got = delivery(&mut listener.inbound).await;
+            seen[usize::from(got.payload[0])] += 1;
+            listener.connection.ack(got.token.unwrap(), AckOutcome::Done);
+            left -= 1;
+        }
+        if !seen.contains(&0) {
+            break;
+        }
+        listener.connection.close();
+        session = ended(&mut listener.inbound).await.session;
+        listener = soon(connector.connect(&options, session)).await.unwrap();
+        assert!(listener.session_present);
+    }
+    assert!(seen.iter().all(|times| *times == 1), "{seen:?}");
+}

@@ -1,0 +1,134 @@
+//! SPEC 5.2a: each subscription once for each message, however many copies come.
+
+use serde_json::json;
+use tars_mqtt::{Client, ErrorKind, InboundMessage, QoS};
+use tars_testkit::memory::{MemoryBroker, OverlapMode};
+
+use crate::{Seen, connected, settle};
+
+async fn listen(client: &Client, seen: &Seen, filters: &[(&'static str, QoS)]) {
+    for &(filter, qos) in filters {
+        let seen = seen.clone();
+        client
+            .subscribe(filter, move |message: InboundMessage| {
+                seen.push(format!("{filter} {}", message.qos));
+                async {}
+            })
+            .qos(qos)
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_matching_subscription_runs_once_whatever_the_broker_sends() {
+    for mode in [OverlapMode::OneCopy, OverlapMode::CopyPerFilter] {
+        let broker = MemoryBroker::new().with_overlap(mode);
+        let client = connected(&broker, "svc").await;
+        let seen = Seen::default();
+        let all = ["a/#", "a/b", "a/+", "+/b"];
+        listen(&client, &seen, &all.map(|filter| (filter, QoS::AtLeastOnce))).await;
+        let events = 30;
+        for n in 0..events {
+            client
+                .publish_event("a/b", "t", &json!({"n": n}))
+                .qos(QoS::AtLeastOnce)
+                .await
+                .unwrap();
+        }
+        seen.reach(4 * events).await;
+        settle().await;
+        assert_eq!(seen.len(), 4 * events, "{mode:?}");
+        assert_eq!(broker.backlog("svc"), (0, 0), "{mode:?}: every copy is acknowledged");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn equal_payloads_published_twice_on_purpose_are_two_messages() {
+    let broker = MemoryBroker::new();
+    let client = connected(&broker, "svc").await;
+    let seen = Seen::default();
+    listen(&client, &seen, &[("a/#", QoS::AtLeastOnce), ("a/b", QoS::AtLeastOnce)]).await;
+    for _ in 0..3 {
+        client.publish("a/b", "same bytes").qos(QoS::AtLeastOnce).await.unwrap();
+    }
+    seen.reach(6).await;
+    settle().await;
+    assert_eq!(seen.len(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn overlapping_filters_go_on_the_wire_at_their_highest_qos() {
+    let broker = MemoryBroker::new();
+    let client = connected(&broker, "svc").await;
+    let seen = Seen::default();
+    let filters = [
+        ("a/#", QoS::AtMostOnce),
+        ("a/b", QoS::ExactlyOnce),
+        ("c", QoS::AtMostOnce),
+    ];
+    listen(&client, &seen, &filters).await;
+    settle().await;
+    let mut wire: Vec<_> = broker
+        .subscriptions("svc")
+        .iter()
+        .map(|(f, q)| format!("{f} {q}"))
+        .collect();
+    wire.sort();
+    assert_eq!(wire, ["a/# 2", "a/b 2", "c 0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_filter_that_overlaps_another_is_refused() {
+    let broker = MemoryBroker::new();
+    let client = connected(&broker, "svc").await;
+    client.subscribe("a/#", async |_: InboundMessage| ()).await.unwrap();
+    let error = client
+        .subscribe("$share/g/a/b", async |_: InboundMessage| ())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidFilter);
+    assert!(error.to_string().contains("a/#"), "{error}");
+    client
+        .subscribe("$share/g/b", async |_: InboundMessage| ())
+        .await
+        .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn shared_subscriptions_are_dispatched() {
+    let broker = MemoryBroker::new();
+    let (one, two) = (connected(&broker, "one").await, connected(&broker, "two").await);
+    let seen = Seen::default();
+    for client in [&one, &two] {
+        listen(client, &seen, &[("$share/g/work", QoS::AtLeastOnce)]).await;
+    }
+    for _ in 0..10 {
+        one.publish("work", "x").qos(QoS::AtLeastOnce).await.unwrap();
+    }
+    seen.reach(10).await;
+    settle().await;
+    assert_eq!(seen.len(), 10);
+    assert!(one.stats().handled > 0 && two.stats().handled > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn own_heartbeats_reach_a_dashboard_once_and_nobody_else() {
+    let broker = MemoryBroker::new().with_overlap(OverlapMode::CopyPerFilter);
+    let config = crate::config("svc")
+        .enable_heartbeat(true)
+        .heartbeat_interval(crate::secs(1));
+    let client = crate::connected_with(&broker, config).await;
+    settle().await;
+    assert_eq!(client.stats().unrouted, 0);
+    let seen = Seen::default();
+    listen(&client, &seen, &[("system/keepalive/+", QoS::AtMostOnce)]).await;
+    settle().await;
+    let before = (client.stats().beats, seen.len() as u64);
+    tokio::time::sleep(crate::secs(10)).await;
+    let after = (client.stats().beats, seen.len() as u64);
+    assert_eq!(after.0 - before.0, after.1 - before.1);
+    client.unsubscribe("system/keepalive/+").await.unwrap();
+    tokio::time::sleep(crate::secs(20)).await;
+    assert_eq!(client.stats().connects, 1, "its own filter is back");
+}
