@@ -1,2 +1,81 @@
-//! x
-fn main() {}
+//! `cargo xtask`: the project's own commands.
+//!
+//! What each command does is a list of named steps ([`plan`]); a step is one file here. Nothing is
+//! hidden: every command line that is run is printed first, so that it can be repeated alone.
+
+mod command;
+mod demo;
+mod licences;
+mod plan;
+mod rules;
+mod tidy;
+mod tools;
+mod tree;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use plan::Selection;
+
+const HELP: &str = "\
+cargo xtask <command>
+
+  demo [ARGS]   two services, one broker that goes away and comes back; ends with `demo: ok: …`
+  test          everything that guards the project: tools, format, rules, clippy, docs, tests, demo
+  integration   only the suites against a real Mosquitto
+  ci            as test, and says first which tools it uses
+  help          this text
+
+options of test, integration and ci:
+  --list        name the steps and run none
+  --only NAME   run this step alone; may be given several times
+";
+
+/// Exit code for a command line that is not understood.
+const USAGE: u8 = 2;
+
+enum Outcome {
+    Done,
+    NotUnderstood(String),
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::NotUnderstood(why)) => {
+            eprint!("{why}\n\n{HELP}");
+            ExitCode::from(USAGE)
+        }
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> Result<Outcome> {
+    let Some((command, rest)) = arguments.split_first() else {
+        return Ok(Outcome::NotUnderstood("a command is missing".to_owned()));
+    };
+    let steps = match command.as_str() {
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            return Ok(Outcome::Done);
+        }
+        "demo" => return demo::show(rest).map(|()| Outcome::Done),
+        "test" | "ci" => plan::TEST,
+        "integration" => plan::INTEGRATION,
+        unknown => return Ok(Outcome::NotUnderstood(format!("there is no command `{unknown}`"))),
+    };
+    match Selection::parse(rest, steps) {
+        Ok(selection) => {
+            if command == "ci" {
+                tools::print_versions();
+            }
+            plan::run(command, steps, &selection).map(|()| Outcome::Done)
+        }
+        Err(why) => Ok(Outcome::NotUnderstood(why)),
+    }
+}

@@ -6,48 +6,34 @@
 //! half-way carries bytes with it. Between waits nothing is awaited; handlers and
 //! callers are never waited for.
 
+mod end;
 mod packets;
 mod transfer;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rumqttc::mqttbytes::v4::PubRel;
-use tars_ports::{
-    Acknowledgement, ConnectOptions, EndReason, Ended, Error, ErrorKind, Fate, OutboundQos2, Receipt, Settler,
-};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, timeout_at};
+use tars_ports::{Acknowledgement, ConnectOptions, EndReason, Ended, Error, OutboundQos2, Receipt};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
 use crate::flows::{Flow, Flows};
 use crate::handshake::Accepted;
 use crate::keepalive::{Action, Keepalive};
-use crate::outbox::{Command, Queued, Stage};
+use crate::outbox::{Queued, Stage};
 use crate::read_buffer::ReadBuffer;
 use crate::shared::Shared;
 use crate::write_buffer::WriteBuffer;
 use crate::{convert, error};
 
+use end::Farewell;
 use transfer::transfer;
 
 /// At so many unwritten bytes no further publish or subscription is begun.
 const HIGH_WATER: usize = 256 * 1024;
 /// Answers to what was read may fill so much more before reading stops too.
 const REPLIES: usize = 1024 * 1024;
-/// After DISCONNECT the broker gets so long to close.
-const LINGER: Duration = Duration::from_millis(500);
-
-/// The clean end under way.
-#[derive(Debug)]
-struct Farewell {
-    /// Until then publishes wait for the in-flight window; after that they are given up.
-    patience: Instant,
-    deadline: Instant,
-    given_up: bool,
-    /// DISCONNECT is in the output; nothing may follow it (MQTT 3.1.1 section 3.14.4).
-    sent: bool,
-}
 
 pub(crate) struct Driver<S> {
     stream: S,
@@ -174,11 +160,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
     }
 
-    /// DISCONNECT is on its way: nothing may follow it.
-    fn has_said_farewell(&self) -> bool {
-        self.farewell.as_ref().is_some_and(|farewell| farewell.sent)
-    }
-
     /// So many answers wait for a peer that does not read that no more may be caused.
     fn is_choked(&self) -> bool {
         self.output.len() > HIGH_WATER + self.limit + REPLIES
@@ -248,104 +229,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             }
         }
     }
-
-    fn begin_farewell(&mut self) {
-        let now = Instant::now();
-        let timeout = self.timeout;
-        self.farewell.get_or_insert_with(|| Farewell {
-            patience: now + timeout / 2,
-            deadline: now + timeout,
-            given_up: false,
-            sent: false,
-        });
-    }
-
-    /// The window does not open: publishes behind it are not sent, so that
-    /// DISCONNECT still is.
-    fn give_up(&mut self) {
-        let error = Error::new(
-            ErrorKind::ConnectionLost,
-            format!(
-                "disconnected from {} while the in-flight window was full",
-                self.shared.address
-            ),
-        );
-        for settler in self
-            .shared
-            .outbox
-            .take_acknowledged()
-            .into_iter()
-            .filter_map(|queued| queued.settler)
-        {
-            not_sent(settler, &error);
-        }
-    }
-
-    /// Closes after DISCONNECT. Bytes that come now are read away: closing a socket
-    /// with unread bytes resets it, and the reset may overtake our last packets.
-    async fn leave(&mut self) {
-        let mut deadline = Instant::now() + LINGER;
-        if let Some(farewell) = &self.farewell {
-            deadline = deadline.min(farewell.deadline);
-        }
-        let stream = &mut self.stream;
-        let goodbye = async {
-            stream.shutdown().await?;
-            let mut sink = [0; 1024];
-            while stream.read(&mut sink).await? > 0 {}
-            std::io::Result::Ok(())
-        };
-        // DISCONNECT is written; how the socket then ends changes nothing.
-        let _ = timeout_at(deadline, goodbye).await;
-    }
-}
-
-impl<S> Driver<S> {
-    /// Accounts for everything that was taken over.
-    fn end(&mut self, reason: EndReason) -> Ended {
-        self.ended = true;
-        let address = &self.shared.address;
-        let error = error::ended(address, &reason);
-        let (publishes, commands) = self.shared.outbox.end();
-        let mut unsent = self.output.unwritten_qos0();
-        let outbound = self.flows.end(&error, |end| self.output.is_written(end));
-        for queued in publishes {
-            match queued.settler {
-                None => unsent += 1,
-                Some(settler) => not_sent(settler, &error),
-            }
-        }
-        for command in commands {
-            // A caller that no longer waits is no failure.
-            match command {
-                Command::Subscribe { reply, .. } => drop(reply.send(Err(error.clone()))),
-                Command::Unsubscribe { reply, .. } => drop(reply.send(Err(error.clone()))),
-            }
-        }
-        self.shared.reading_paused.store(false, Ordering::Relaxed);
-        tracing::debug!(address, ?reason, unsent, "connection ended");
-        let outcome = match &reason {
-            EndReason::Disconnected => Ok(()),
-            EndReason::Lost(error) => Err(error.clone()),
-            _ => Err(error::not_connected(address)),
-        };
-        self.shared.end.send_replace(Some(outcome));
-        let mut ended = Ended::new(reason);
-        ended.session.outbound = outbound;
-        ended.unsent = unsent;
-        ended
-    }
-}
-
-impl<S> Drop for Driver<S> {
-    /// A driver that is cut off (its runtime ends, a panic) settles everything all the same.
-    fn drop(&mut self) {
-        if !self.ended {
-            self.end(EndReason::Closed);
-        }
-    }
-}
-
-fn not_sent(settler: Settler, error: &Error) {
-    settler.settle(Err(error.clone().with_fate(Fate::NotSent)));
 }

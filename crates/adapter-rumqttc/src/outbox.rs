@@ -146,9 +146,11 @@ impl Outbox {
             let Some(next) = state.publishes.front() else { break };
             match next.message.qos {
                 QoS::AtMostOnce => {}
-                _ if room.total == 0 => break,
+                // A broker that counts QoS 1 against the same window (Mosquitto) drops
+                // what exceeds it, and acknowledges it all the same: so nothing that
+                // is acknowledged is sent while QoS 2 fills the window.
+                _ if room.total == 0 || room.qos2 == 0 => break,
                 QoS::AtLeastOnce => room.total -= 1,
-                QoS::ExactlyOnce if room.qos2 == 0 => break,
                 QoS::ExactlyOnce => {
                     room.total -= 1;
                     room.qos2 -= 1;

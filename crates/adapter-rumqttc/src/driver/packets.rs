@@ -224,7 +224,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             return self.output.append_qos0(|bytes| publish.write(bytes)).map_err(encoding);
         };
         let Some(id) = self.flows.free_id() else {
-            super::not_sent(settler, &error::ids_exhausted(&self.shared.address));
+            super::end::not_sent(settler, &error::ids_exhausted(&self.shared.address));
             return Ok(());
         };
         let publish = convert::publish(&message, id, false);

@@ -66,6 +66,8 @@ async fn every_qos_makes_the_round() {
     assert!(!broker.log().contains("error"), "{}", broker.log());
 }
 
+/// Mosquitto drops, and acknowledges, what exceeds its window of 20: QoS 1 too, while
+/// QoS 2 fills it.
 #[tokio::test]
 async fn a_pipeline_through_the_brokers_window_keeps_its_order() {
     let broker = broker().await;
@@ -78,7 +80,7 @@ async fn a_pipeline_through_the_brokers_window_keeps_its_order() {
         for n in 0..total {
             let qos = if n % 2 == 0 { 2 } else { 1 };
             let message = message("p", n.to_be_bytes().to_vec(), qos);
-            match sender.connection.publish(message).await { Ok(r) => receipts.push(r), Err(e) => { std::fs::write("/tmp/target-c/mosq2.log", broker.log()).unwrap(); tokio::time::sleep(Duration::from_millis(300)).await; panic!("{e:?} {n}\n{}", broker.log().lines().filter(|l| !l.contains("listener")).map(|l| format!("{l}\n")).collect::<String>()) } }
+            receipts.push(sender.connection.publish(message).await.unwrap());
         }
         for receipt in receipts {
             receipt.await.unwrap();
@@ -90,13 +92,12 @@ async fn a_pipeline_through_the_brokers_window_keeps_its_order() {
             let got = delivery(&mut listener.inbound).await;
             let n = u16::from_be_bytes([got.payload[0], got.payload[1]]);
             let lane = usize::from(got.qos == QoS::ExactlyOnce);
-            
-            let _ = (n, next[lane]);
+            assert_eq!(n, next[lane]);
             next[lane] += 2;
             listener.connection.ack(got.token.unwrap(), AckOutcome::Done);
         }
     };
-    let r = tokio::time::timeout(Duration::from_secs(3), async { tokio::join!(send, receive) }).await; if r.is_err() { std::fs::write("/tmp/target-c/mosq3.log", broker.log()).unwrap(); panic!("stall") }
+    soon(async { tokio::join!(send, receive) }).await;
 }
 
 #[tokio::test]

@@ -125,13 +125,16 @@ async fn the_window_holds_and_opens_with_each_ack() {
     }
     // QoS 2 has a window of its own.
     let _one = soon(connected.connection.publish(message("t", "1", 2))).await.unwrap();
-    let _two = soon(connected.connection.publish(message("t", "2", 2))).await.unwrap();
+    // While it is full QoS 1 waits too; see `Outbox::take_publishes`.
+    let _two = soon(connected.connection.publish(message("t", "2", 1))).await.unwrap();
+    let _three = soon(connected.connection.publish(message("t", "3", 2))).await.unwrap();
     let (first, body) = peer.expect(packet::PUBLISH).await;
     peer.expect_silence(Duration::from_millis(100)).await;
     let id = parse_publish(first, &body).id.unwrap();
     peer.send(&packet::pubrec(id)).await;
     peer.expect(packet::PUBREL).await;
     peer.send(&packet::pubcomp(id)).await;
+    peer.expect(packet::PUBLISH).await;
     peer.expect(packet::PUBLISH).await;
 }
 

@@ -20,6 +20,13 @@ pub(super) struct Given<T> {
     pub(super) sound: bool,
 }
 
+impl<T> Given<T> {
+    fn sound(value: T, source: Source) -> Self {
+        let sound = true;
+        Self { value, source, sound }
+    }
+}
+
 /// The settings being read, and the problems met.
 pub(super) struct Reading<'a> {
     sources: &'a Sources,
@@ -50,19 +57,11 @@ impl<'a> Reading<'a> {
             }
             (None, Some(raw)) => (parse(raw.text.trim()), raw.text.clone(), raw.source),
             (None, None) => {
-                return Given {
-                    value: default,
-                    source: Source::Default,
-                    sound: true,
-                };
+                return Given::sound(default, Source::Default);
             }
         };
         match value.filter(allowed) {
-            Some(value) => Given {
-                value,
-                source,
-                sound: true,
-            },
+            Some(value) => Given::sound(value, source),
             None => {
                 self.report.broken_rule(setting, &shown, source);
                 Given {
@@ -127,36 +126,24 @@ impl<'a> Reading<'a> {
             Some(text) => (text, Source::Code),
             None => self.sources.value(setting).map(|raw| (raw.text.clone(), raw.source))?,
         };
-        (!value.is_empty()).then_some(Given {
-            value,
-            source,
-            sound: true,
-        })
+        (!value.is_empty()).then_some(Given::sound(value, source))
     }
 
     /// As [`text`](Self::text), kept out of sight.
     pub(super) fn secret(&self, setting: &Setting, code: Option<SecretString>) -> Option<Given<SecretString>> {
         let code = code.map(|secret| secret.expose_secret().to_owned());
-        self.text(setting, code).map(|given| Given {
-            value: given.value.into(),
-            source: given.source,
-            sound: true,
-        })
+        self.text(setting, code)
+            .map(|given| Given::sound(given.value.into(), given.source))
     }
 
     /// As [`text`](Self::text); from code, a path need not be UTF-8.
     pub(super) fn path(&self, setting: &Setting, code: Option<PathBuf>) -> Option<Given<PathBuf>> {
-        let given = |value, source| Given {
-            value,
-            source,
-            sound: true,
-        };
         match code {
-            Some(path) => (!path.as_os_str().is_empty()).then(|| given(path, Source::Code)),
+            Some(path) => (!path.as_os_str().is_empty()).then(|| Given::sound(path, Source::Code)),
             None => self
                 .sources
                 .value(setting)
-                .map(|raw| given(PathBuf::from(&raw.text), raw.source)),
+                .map(|raw| Given::sound(PathBuf::from(&raw.text), raw.source)),
         }
     }
 
