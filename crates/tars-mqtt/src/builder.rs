@@ -5,11 +5,12 @@ use std::sync::Arc;
 use tars_ports::{Connector, Error, ErrorKind};
 use tokio::sync::mpsc;
 
-use crate::client::{Client, InvalidHook, Shared};
+use crate::client::Client;
 use crate::config::{Adapter, Config};
 use crate::context::Context;
 use crate::handler::Invalid;
 use crate::session::Session;
+use crate::shared::{InvalidHook, Shared};
 use crate::subscribe::Route;
 
 /// Builds a [`Client`].
@@ -63,9 +64,11 @@ impl ClientBuilder {
     /// The client. It does nothing before [`Client::connect`].
     ///
     /// # Errors
+    /// [`Config`](ErrorKind::Config) when a field was changed to something invalid,
     /// [`InvalidFilter`](ErrorKind::InvalidFilter) for a route,
     /// [`Unsupported`](ErrorKind::Unsupported) when something asks for what the adapter cannot do.
     pub fn build(self) -> Result<Client, Error> {
+        self.config.validate()?;
         let connector = match self.connector {
             Some(connector) => connector,
             None => adapter(self.config.adapter)?,

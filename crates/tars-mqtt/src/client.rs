@@ -1,144 +1,27 @@
 //! The client: a cheap handle to a session that runs by itself.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared as SharedFuture};
 use serde::Serialize;
 use tars_contracts::{HealthStatus, TopicFilter, TopicName};
-use tars_ports::{Capabilities, Connection, Error, ErrorKind, Message, Publisher, QoS, Receipt, TryPublishError};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tars_ports::{Capabilities, Error, ErrorKind, Message, Publisher, QoS, Receipt, TryPublishError};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::builder::ClientBuilder;
 use crate::config::Config;
-use crate::context::Context;
-use crate::handler::{Handler, Invalid};
-use crate::lifecycle::{Lifecycle, LifecycleEvent, State, StateWatch};
+use crate::handler::Handler;
+use crate::lifecycle::{Lifecycle, State, StateWatch};
 use crate::publish::{EventId, Publish};
 use crate::service::shutdown::ShutdownReport;
-use crate::session::outbox::Outbox;
+use crate::service::status::PublishHealth;
 use crate::session::{Command, Ending, Session};
-use crate::stats::{Counters, Stats, count};
+use crate::shared::{Shared, closed};
+use crate::stats::Stats;
 use crate::subscribe::{Route, Subscribe};
-
-/// What is called with every message that was no valid input.
-pub(crate) type InvalidHook = Arc<dyn Fn(&Context, &Invalid) + Send + Sync>;
-
-/// A live connection, for the short path of QoS 0.
-pub(crate) struct Live {
-    pub(crate) connection: Arc<dyn Connection>,
-}
-
-/// What handles, contexts, workers and the session share. It keeps nothing alive
-/// but itself: whether the client lives is decided by its handles.
-pub(crate) struct Shared {
-    pub(crate) config: Config,
-    pub(crate) capabilities: Capabilities,
-    pub(crate) stats: Arc<Counters>,
-    pub(crate) outbox: Outbox,
-    pub(crate) live: ArcSwapOption<Live>,
-    pub(crate) state: watch::Sender<State>,
-    pub(crate) events: broadcast::Sender<LifecycleEvent>,
-    pub(crate) on_invalid: Option<InvalidHook>,
-    /// Why the client ended, if nobody asked it to.
-    pub(crate) end_reason: OnceLock<Error>,
-    closed: AtomicBool,
-    next_id: AtomicU64,
-}
-
-impl Shared {
-    pub(crate) fn new(config: Config, capabilities: Capabilities, on_invalid: Option<InvalidHook>) -> Self {
-        let stats = Arc::<Counters>::default();
-        Self {
-            outbox: Outbox::new(config.outbox_messages, config.outbox_bytes, stats.clone()),
-            capabilities,
-            stats,
-            live: ArcSwapOption::empty(),
-            state: watch::Sender::new(State::Created),
-            events: broadcast::Sender::new(64),
-            on_invalid,
-            end_reason: OnceLock::new(),
-            closed: AtomicBool::new(false),
-            next_id: AtomicU64::new(0),
-            config,
-        }
-    }
-
-    pub(crate) fn state(&self) -> State {
-        *self.state.borrow()
-    }
-
-    pub(crate) fn set_state(&self, state: State) {
-        self.state
-            .send_if_modified(|current| std::mem::replace(current, state) != state);
-    }
-
-    /// Tells whoever listens; nobody has to.
-    pub(crate) fn emit(&self, event: LifecycleEvent) {
-        let _ = self.events.send(event);
-    }
-
-    /// After this every operation returns `Closed`.
-    pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        self.outbox.close();
-    }
-
-    pub(crate) fn check_open(&self) -> Result<(), Error> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(self
-                .end_reason
-                .get()
-                .map_or_else(closed, |reason| closed().with_source(reason.clone())));
-        }
-        Ok(())
-    }
-
-    /// Counts and logs a message that was no valid input, and tells the hook.
-    pub(crate) fn report_invalid(&self, context: &Context, invalid: Invalid) {
-        count(&self.stats.invalid);
-        let payload = context.payload();
-        let start = String::from_utf8_lossy(&payload[..payload.len().min(64)]);
-        tracing::warn!(topic = %context.topic(), reason = invalid.0, bytes = payload.len(), "invalid message skipped");
-        tracing::trace!(topic = %context.topic(), ?start, "the invalid payload begins with");
-        if let Some(hook) = &self.on_invalid {
-            hook(context, &invalid);
-        }
-    }
-
-    /// Whether QoS 1 and 2 may be taken in: there was a connection, and there may be one again.
-    pub(crate) fn was_connected(&self) -> bool {
-        matches!(
-            self.state(),
-            State::Connected | State::Reconnecting | State::Disconnecting
-        )
-    }
-
-    pub(crate) fn check_qos2(&self) -> Result<(), Error> {
-        let what = if !self.capabilities.qos2 {
-            "this adapter has no QoS 2"
-        } else if !self.config.clean_session && !self.capabilities.qos2_resume {
-            "this adapter cannot carry QoS 2 over a reconnect, so it does not go together with a \
-             persistent session (MQTT_CLEAN_SESSION=false)"
-        } else {
-            return Ok(());
-        };
-        Err(Error::new(ErrorKind::Unsupported, what))
-    }
-
-    pub(crate) fn fresh_route_id(&self) -> u64 {
-        self.next_id.fetch_add(1, Ordering::Relaxed)
-    }
-}
-
-fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "the client was shut down")
-}
 
 type Running = SharedFuture<BoxFuture<'static, ShutdownReport>>;
 
@@ -371,7 +254,7 @@ impl Client {
         .await
     }
 
-    async fn within_timeout<T>(
+    pub(crate) async fn within_timeout<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Command,
     ) -> Result<T, Error> {
@@ -472,73 +355,5 @@ impl Publisher for Client {
 
     async fn ready(&self) -> Result<(), Error> {
         self.shared().room().await
-    }
-}
-
-/// A health status that has not been published: add `event` or `error`, then `.await`.
-#[must_use = "nothing is published until it is awaited"]
-pub struct PublishHealth {
-    client: Client,
-    status: HealthStatus,
-}
-
-impl PublishHealth {
-    /// What happened, such as `ready`.
-    pub fn event(mut self, event: impl Into<String>) -> Self {
-        self.status = self.status.with_event(event);
-        self
-    }
-
-    /// What is wrong.
-    pub fn error(mut self, error: impl Into<String>) -> Self {
-        self.status = self.status.with_error(error);
-        self
-    }
-}
-
-impl std::future::IntoFuture for PublishHealth {
-    type Output = Result<(), Error>;
-    type IntoFuture = BoxFuture<'static, Self::Output>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        async move {
-            if !self.client.config().health {
-                return Ok(());
-            }
-            let status = self.status;
-            self.client
-                .within_timeout(|reply| Command::Health { status, reply })
-                .await
-        }
-        .boxed()
-    }
-}
-
-impl Shared {
-    fn try_publish(&self, message: Message) -> Result<Receipt, TryPublishError> {
-        self.check_open().map_err(TryPublishError::Failed)?;
-        if message.qos == QoS::AtMostOnce {
-            let live = self.live.load_full();
-            let Some(live) = live else {
-                let error = Error::new(ErrorKind::NotConnected, "the client is not connected");
-                return Err(TryPublishError::Failed(error));
-            };
-            return live.connection.try_publish(message);
-        }
-        if !self.was_connected() {
-            let error = Error::new(ErrorKind::NotConnected, "the client is not connected");
-            return Err(TryPublishError::Failed(error));
-        }
-        self.check(&message).map_err(TryPublishError::Failed)?;
-        let deadline = Instant::now() + self.config.publish_timeout;
-        self.outbox.try_append(message, deadline)
-    }
-
-    async fn room(&self) -> Result<(), Error> {
-        self.check_open()?;
-        if let Some(live) = self.live.load_full() {
-            live.connection.ready().await?;
-        }
-        self.outbox.room().await
     }
 }

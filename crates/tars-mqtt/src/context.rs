@@ -7,10 +7,11 @@ use serde::Serialize;
 use tars_contracts::{EnvelopeHead, TopicName};
 use tars_ports::Error;
 
-use crate::client::{Client, Shared, WeakClient};
+use crate::client::{Client, WeakClient};
 use crate::dispatch::Received;
 use crate::handler::InboundMessage;
 use crate::publish::{EventId, Publish};
+use crate::shared::Shared;
 
 /// The message's surroundings: reply, publish, correlation id. Cheap to clone.
 ///

@@ -38,6 +38,7 @@ mod publish;
 mod run;
 mod service;
 mod session;
+mod shared;
 mod stats;
 mod subscribe;
 
@@ -50,12 +51,13 @@ pub use tars_ports::{
 };
 
 pub use builder::ClientBuilder;
-pub use client::{Client, PublishHealth, WeakClient};
+pub use client::{Client, WeakClient};
 pub use config::{Adapter, BrokerUrl, Config, ConfigBuilder};
 pub use context::Context;
 pub use handler::{FromMessage, Handler, InboundMessage};
 pub use lifecycle::{Lifecycle, LifecycleEvent, State, StateWatch};
 pub use publish::{EventId, Publish, PublishFuture};
 pub use service::shutdown::ShutdownReport;
+pub use service::status::PublishHealth;
 pub use stats::Stats;
 pub use subscribe::{Acknowledge, OnFailure, Overflow, Route, Subscribe, SubscribeFuture, Subscription};

@@ -12,7 +12,7 @@ use tars_contracts::{ContractError, TopicName, fresh_id, unix_now, write_envelop
 use tars_ports::{Error, ErrorKind, Fate, Message, PublisherExt, QoS, Receipt, TryPublishError};
 use tokio::time::Instant;
 
-use crate::client::Shared;
+use crate::shared::Shared;
 use crate::stats::count;
 
 /// The id of the envelope that was published.
@@ -297,7 +297,7 @@ impl Shared {
     }
 
     /// What can be said about a message before anything is sent.
-    pub(crate) fn check(&self, message: &Message) -> Result<(), Error> {
+    fn check(&self, message: &Message) -> Result<(), Error> {
         let (size, limit) = (message.packet_size(), self.config.max_packet_size);
         if size > limit {
             let what = format!("a packet of {size} bytes is above the limit of {limit} (MQTT_MAX_PACKET_SIZE)");
@@ -307,6 +307,34 @@ impl Shared {
             self.check_qos2()?;
         }
         Ok(())
+    }
+
+    /// As the port's [`try_publish`](tars_ports::Publisher::try_publish).
+    pub(crate) fn try_publish(&self, message: Message) -> Result<Receipt, TryPublishError> {
+        self.check_open().map_err(TryPublishError::Failed)?;
+        if message.qos == QoS::AtMostOnce {
+            let live = self
+                .live
+                .load_full()
+                .ok_or_else(not_connected)
+                .map_err(TryPublishError::Failed)?;
+            return live.connection.try_publish(message);
+        }
+        if !self.was_connected() {
+            return Err(TryPublishError::Failed(not_connected()));
+        }
+        self.check(&message).map_err(TryPublishError::Failed)?;
+        let deadline = Instant::now() + self.config.publish_timeout;
+        self.outbox.try_append(message, deadline)
+    }
+
+    /// Resolves when the connection and the outbox may have room.
+    pub(crate) async fn room(&self) -> Result<(), Error> {
+        self.check_open()?;
+        if let Some(live) = self.live.load_full() {
+            live.connection.ready().await?;
+        }
+        self.outbox.room().await
     }
 }
 

@@ -75,10 +75,11 @@ async fn disconnect_waits_for_the_window_and_gives_it_up_in_time() {
         let broker = async {
             let mut packets = Vec::new();
             while let Some((first, body)) = peer.next_packet().await {
-                if first & 0xf0 == packet::PUBLISH && answers {
-                    if let Some(id) = parse_publish(first, &body).id {
-                        peer.send(&packet::puback(id)).await;
-                    }
+                if first & 0xf0 == packet::PUBLISH
+                    && answers
+                    && let Some(id) = parse_publish(first, &body).id
+                {
+                    peer.send(&packet::puback(id)).await;
                 }
                 packets.push(first);
             }

@@ -4,6 +4,7 @@
 
 mod connect;
 mod end;
+mod fate;
 mod inbound;
 mod keepalive;
 mod mosquitto;

@@ -67,9 +67,10 @@ async fn every_qos_makes_the_round() {
 }
 
 /// Mosquitto drops, and acknowledges, what exceeds its window of 20: QoS 1 too, while
-/// QoS 2 fills it.
+/// QoS 2 fills it. (It also lets new messages overtake those that it queued for a
+/// listener whose window was full, so their order is not looked at.)
 #[tokio::test]
-async fn a_pipeline_through_the_brokers_window_keeps_its_order() {
+async fn a_pipeline_through_the_brokers_window_loses_nothing() {
     let broker = broker().await;
     let mut listener = connect(&broker, "listener").await;
     subscribe(&listener, "p", QoS::ExactlyOnce).await;
@@ -87,13 +88,12 @@ async fn a_pipeline_through_the_brokers_window_keeps_its_order() {
         }
     };
     let receive = async {
-        let mut next = [1, 0];
+        let mut seen = vec![false; usize::from(total)];
         for _ in 0..total {
             let got = delivery(&mut listener.inbound).await;
             let n = u16::from_be_bytes([got.payload[0], got.payload[1]]);
-            let lane = usize::from(got.qos == QoS::ExactlyOnce);
-            assert_eq!(n, next[lane]);
-            next[lane] += 2;
+            assert_eq!(got.qos == QoS::ExactlyOnce, n % 2 == 0);
+            assert!(!std::mem::replace(&mut seen[usize::from(n)], true), "{n} came twice");
             listener.connection.ack(got.token.unwrap(), AckOutcome::Done);
         }
     };

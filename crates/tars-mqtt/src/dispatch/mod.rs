@@ -25,8 +25,9 @@ use self::copies::Copies;
 use self::queue::{Pushed, Queue};
 use self::received::{Job, Work};
 use self::trie::Trie;
-use crate::client::{Shared, WeakClient};
+use crate::client::WeakClient;
 use crate::handler::AnyHandler;
+use crate::shared::Shared;
 use crate::stats::count;
 use crate::subscribe::{Acknowledge, RouteOptions};
 

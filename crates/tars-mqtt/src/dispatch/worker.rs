@@ -12,10 +12,11 @@ use tars_ports::{Error, QoS};
 
 use super::Entry;
 use super::received::Job;
-use crate::client::{Shared, WeakClient};
+use crate::client::WeakClient;
 use crate::context::Context;
 use crate::handler::Invalid;
 use crate::publish::Publish;
+use crate::shared::Shared;
 use crate::stats::count;
 use crate::subscribe::OnFailure;
 

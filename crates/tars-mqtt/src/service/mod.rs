@@ -3,3 +3,4 @@
 pub(crate) mod health;
 pub(crate) mod heartbeat;
 pub(crate) mod shutdown;
+pub(crate) mod status;

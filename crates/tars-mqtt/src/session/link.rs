@@ -16,10 +16,10 @@ use tokio::time::Instant;
 use super::Session;
 use super::event::Answer;
 use super::subscriptions::{Step, undo};
-use crate::client::Live;
 use crate::lifecycle::LifecycleEvent;
 use crate::service::heartbeat::Pulse;
 use crate::service::shutdown::ShutdownReport;
+use crate::shared::Live;
 use crate::stats::count;
 
 /// Deliveries taken in a row before anything else gets its turn.

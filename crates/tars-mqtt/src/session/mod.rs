@@ -29,12 +29,13 @@ use self::backoff::Backoff;
 use self::event::Event;
 use self::link::Phase;
 use self::subscriptions::{Pending, SubscribeReply, Subscriptions, UnsubscribeReply, check_shared};
-use crate::client::{Shared, WeakClient};
+use crate::client::WeakClient;
 use crate::dispatch::{Dispatch, Entry};
 use crate::lifecycle::{LifecycleEvent, State};
 use crate::service::health::Health;
 use crate::service::heartbeat::Heartbeat;
 use crate::service::shutdown::{Drain, ShutdownReport};
+use crate::shared::Shared;
 use crate::subscribe::{Acknowledge, Route};
 
 /// How a session is asked to end.

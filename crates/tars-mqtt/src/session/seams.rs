@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
-use tars_ports::{ConnectOptions, Connected, EndReason, Ended, Error, ErrorKind};
+use tars_ports::{ConnectOptions, Connected, Credentials, EndReason, Ended, Error, ErrorKind};
 use tokio::time::Instant;
 
 use super::Session;
 use super::link::{Online, Phase, live};
+use crate::config::Config;
 use crate::lifecycle::{LifecycleEvent, State, reason_of};
 use crate::service::health::last_will;
 use crate::service::heartbeat::Heartbeat;
@@ -18,33 +19,46 @@ use crate::stats::count;
 /// So many short-lived connections in a row look like a second client with the same id.
 const CONTESTED: u32 = 3;
 
+async fn options(config: &Config) -> Result<ConnectOptions, Error> {
+    let mut options = ConnectOptions::new(config.broker.host.clone(), config.broker.port, config.client_id.clone());
+    options.transport = config.broker.transport;
+    options.path.clone_from(&config.broker.path);
+    options.credentials = credentials(config).await?;
+    options.keep_alive = config.keep_alive;
+    options.clean_session = config.clean_session;
+    options.timeout = config.connect_timeout;
+    options.max_packet_size = config.max_packet_size;
+    options.max_inflight = config.max_inflight;
+    options.inbound_messages = config.inbound_messages;
+    options.inbound_bytes = config.inbound_bytes;
+    if config.health {
+        options.last_will = Some(last_will(config)?);
+    }
+    Ok(options)
+}
+
+/// A password file is read on a thread where waiting for a disk harms nobody.
+async fn credentials(config: &Config) -> Result<Option<Credentials>, Error> {
+    if config.password_file.is_none() {
+        return Ok(config.credentials.clone());
+    }
+    let config = config.clone();
+    let read = tokio::task::spawn_blocking(move || config.current_credentials());
+    read.await
+        .map_err(|error| Error::new(ErrorKind::Internal, "reading the password file failed").with_source(error))?
+}
+
 impl Session {
     /// Begins an attempt. Options are made anew each time: a secret may have been
     /// rotated, and the will carries the time of the connect.
     pub(super) fn attempt(&mut self) {
-        let options = self.options();
-        let connector = self.connector.clone();
+        let (shared, connector) = (self.shared.clone(), self.connector.clone());
         let carried = self.carried.clone();
-        self.phase = Phase::Connecting(async move { connector.connect(&options?, carried).await }.boxed());
-    }
-
-    fn options(&self) -> Result<ConnectOptions, Error> {
-        let config = &self.shared.config;
-        let mut options = ConnectOptions::new(config.broker.host.clone(), config.broker.port, config.client_id.clone());
-        options.transport = config.broker.transport;
-        options.path.clone_from(&config.broker.path);
-        options.credentials = config.current_credentials()?;
-        options.keep_alive = config.keep_alive;
-        options.clean_session = config.clean_session;
-        options.timeout = config.connect_timeout;
-        options.max_packet_size = config.max_packet_size;
-        options.max_inflight = config.max_inflight;
-        options.inbound_messages = config.inbound_messages;
-        options.inbound_bytes = config.inbound_bytes;
-        if config.health {
-            options.last_will = Some(last_will(config)?);
-        }
-        Ok(options)
+        let attempt = async move {
+            let options = options(&shared.config).await?;
+            connector.connect(&options, carried).await
+        };
+        self.phase = Phase::Connecting(attempt.boxed());
     }
 
     pub(super) fn established(&mut self, connected: Connected) {
