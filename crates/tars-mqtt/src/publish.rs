@@ -218,9 +218,7 @@ impl Shared {
             return None;
         }
         let live = self.live.load();
-        let Some(live) = live.as_deref() else {
-            return None;
-        };
+        let live = live.as_deref()?;
         let taken = std::mem::replace(message, Err(Error::new(ErrorKind::Internal, "the message was taken")));
         match taken.and_then(|message| {
             self.check(&message)?;

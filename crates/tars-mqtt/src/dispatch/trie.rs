@@ -61,7 +61,7 @@ impl<T> Node<T> {
         }
     }
 
-    fn matches<'t>(&self, rest: Option<&'t str>, wildcards: bool, found: &mut impl FnMut(&T)) {
+    fn matches(&self, rest: Option<&str>, wildcards: bool, found: &mut impl FnMut(&T)) {
         // `a/#` matches `a` as well, so `rest` counts at the end of the topic too.
         if wildcards {
             self.rest.iter().for_each(&mut *found);

@@ -41,7 +41,7 @@ async fn every_kind_of_bad_input_is_skipped_and_seen() {
         .qos(QoS::AtLeastOnce)
         .await
         .unwrap();
-    let nested = [r#"{"type":"t","data":{"text":"#.repeat(1), "[".repeat(1 << 20)].concat();
+    let nested = [r#"{"type":"t","data":{"text":"#, &"[".repeat(1 << 20)].concat();
     let bad: Vec<Bytes> = vec![
         Bytes::new(),
         Bytes::from_static(b"not json"),

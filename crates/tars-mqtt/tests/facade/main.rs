@@ -1,5 +1,7 @@
 //! The facade against the in-memory broker: in paused time, with seeded randomness.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod bad_input;
 mod connecting;
 mod health;
