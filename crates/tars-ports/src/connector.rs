@@ -164,7 +164,8 @@ pub trait Connection: Publisher + Subscriber {
 
     /// Ends the connection cleanly: writes out all that was taken over, including
     /// acknowledgements, sends DISCONNECT and closes. The will does not speak.
-    /// Bounded by [`ConnectOptions::timeout`]. Calling it again is no error.
+    /// Bounded by [`ConnectOptions::timeout`]. After a clean end calling it again is no
+    /// error; after any other it is [`NotConnected`](crate::ErrorKind::NotConnected).
     ///
     /// Dropped before it resolves, the end goes on by itself.
     ///

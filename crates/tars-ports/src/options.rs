@@ -95,8 +95,10 @@ pub struct ConnectOptions {
     pub max_packet_size: usize,
     /// Unsettled QoS 1 and 2 publishes at one time. Default 100.
     pub max_inflight: u16,
-    /// Unsettled QoS 2 publishes at one time. Default 20: MQTT 3.1.1 has no receive
-    /// maximum, and more than the broker's own window (Mosquitto: 20) can stall.
+    /// Unsettled QoS 2 publishes at one time. Default 10. It must stay below the
+    /// broker's own window (Mosquitto: 20): MQTT 3.1.1 has no receive maximum to learn
+    /// it from, and a Mosquitto whose window is full acknowledges the next publish and
+    /// drops it.
     pub max_inflight_qos2: u16,
     /// At so many received and unacknowledged messages reading pauses. Default 1,024,
     /// well above every broker's own window, which normally binds first.
@@ -122,7 +124,7 @@ impl ConnectOptions {
             timeout: Duration::from_secs(10),
             max_packet_size: 16 * 1024 * 1024,
             max_inflight: 100,
-            max_inflight_qos2: 20,
+            max_inflight_qos2: 10,
             inbound_messages: 1024,
             inbound_bytes: 64 * 1024 * 1024,
         }

@@ -42,9 +42,10 @@ pub(super) struct Flight {
     result: Result<Settled, Error>,
 }
 
-/// Unsettled QoS 2 publishes at one time: Mosquitto's own window. MQTT 3.1.1 has no
-/// receive maximum, and more than the broker's window can stall.
-const MAX_INFLIGHT_QOS2: u16 = 20;
+/// Unsettled QoS 2 publishes at one time; nothing passes them at the bound. See
+/// [`ConnectOptions::max_inflight_qos2`](tars_ports::ConnectOptions): a Mosquitto with a
+/// full window loses what comes next.
+const MAX_INFLIGHT_QOS2: usize = 10;
 
 /// A live connection and what is under way on it.
 pub(super) struct Online {
@@ -135,10 +136,9 @@ impl Session {
             }
         }
         online.restored = true;
-        let config = &self.shared.config;
-        while online.in_flight.len() < usize::from(config.max_inflight) {
-            let qos2_may_go = online.in_flight_qos2 < usize::from(MAX_INFLIGHT_QOS2);
-            let Some(message) = self.shared.outbox.next(|qos| qos != QoS::ExactlyOnce || qos2_may_go) else {
+        let window = usize::from(self.shared.config.max_inflight);
+        while online.in_flight.len() < window && online.in_flight_qos2 < MAX_INFLIGHT_QOS2 {
+            let Some(message) = self.shared.outbox.next() else {
                 return;
             };
             let (sequence, qos) = (message.key, message.qos);

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
-use tars_ports::{Error, ErrorKind, Fate, Message, QoS, Receipt, Settled, Settler, TryPublishError};
+use tars_ports::{Error, ErrorKind, Fate, Message, Receipt, Settled, Settler, TryPublishError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -146,19 +146,15 @@ impl Outbox {
         self.changed.notified().await;
     }
 
-    /// The next message to hand to the connection, if its QoS may go. It counts as
-    /// in flight until [`settle`](Self::settle), [`put_back`](Self::put_back) or
-    /// [`rewind`](Self::rewind).
-    pub(crate) fn next(&self, may_go: impl Fn(QoS) -> bool) -> Option<Message> {
+    /// The next message to hand to the connection. It counts as in flight until
+    /// [`settle`](Self::settle), [`put_back`](Self::put_back) or [`rewind`](Self::rewind).
+    pub(crate) fn next(&self) -> Option<Message> {
         let mut guard = self.lock();
         let state = &mut *guard;
         let (sequence, entry) = state
             .entries
             .range_mut(state.next..)
             .find(|(_, entry)| !entry.in_flight)?;
-        if !may_go(entry.message.qos) {
-            return None;
-        }
         entry.in_flight = true;
         state.next = sequence + 1;
         Some(entry.message.clone())
@@ -288,6 +284,8 @@ fn closed() -> Error {
 mod tests {
     use std::time::Duration;
 
+    use tars_ports::QoS;
+
     use super::*;
 
     fn message(payload: &str) -> Message {
@@ -300,7 +298,7 @@ mod tests {
     }
 
     fn payloads(outbox: &Outbox) -> Vec<String> {
-        std::iter::from_fn(|| outbox.next(|_| true))
+        std::iter::from_fn(|| outbox.next())
             .map(|m| String::from_utf8(m.payload.to_vec()).unwrap())
             .collect()
     }
@@ -345,7 +343,7 @@ mod tests {
     async fn a_deadline_says_whether_it_may_have_arrived() {
         let outbox = Outbox::new(10, 1000, Arc::default());
         let (tried, waiting) = (append(&outbox, "0").await, append(&outbox, "1").await);
-        let sent = outbox.next(|_| true).unwrap();
+        let sent = outbox.next().unwrap();
         outbox.tried(sent.key);
         outbox.expire(outbox.next_deadline().unwrap());
         assert_eq!(tried.await.unwrap_err().fate(), Some(Fate::Unknown));

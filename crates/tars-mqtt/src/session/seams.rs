@@ -185,7 +185,9 @@ impl Session {
         }
         let stayed_up = self.stable_at.take().is_none();
         self.note_short_life(stayed_up, online.began.elapsed());
-        self.schedule(true);
+        // A packet above our limit, for example: a broker that keeps the session sends it
+        // again each time, so there is no hurry, and the reason is in every event.
+        self.schedule(reason.is_transient());
         None
     }
 

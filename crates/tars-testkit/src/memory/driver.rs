@@ -25,6 +25,9 @@ pub(super) struct Driver {
     last_ping: Instant,
     /// Since when a PINGREQ waits for any answer.
     unanswered: Option<Instant>,
+    /// Reading stopped because the stream had no room. Kept from that moment on: asked
+    /// again later, the answer could be "no" although nothing was read.
+    stream_full: bool,
     finished: bool,
 }
 
@@ -40,6 +43,7 @@ impl Driver {
             last_read: now,
             last_ping: now,
             unanswered: None,
+            stream_full: false,
             finished: false,
         }
     }
@@ -50,14 +54,13 @@ impl Driver {
                 return self.finish(reason);
             }
             let deadline = self.next_deadline();
-            let full = self.deliveries.capacity() == 0;
             tokio::select! {
                 // In a fixed order, so that a test runs the same way each time.
                 biased;
                 () = self.core.wake.notified() => {}
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
                 // Room in the stream; the permit itself is not needed.
-                _ = self.deliveries.reserve(), if full => {}
+                _ = self.deliveries.reserve(), if self.stream_full => {}
                 // The stream was dropped: the next step ends the connection.
                 () = self.deliveries.closed() => {}
             }
@@ -126,7 +129,8 @@ impl Driver {
         loop {
             let paused = {
                 let mut inner = self.core.lock();
-                let paused = self.deliveries.capacity() == 0 || self.core.limits.over_budget(&inner);
+                self.stream_full = self.deliveries.capacity() == 0;
+                let paused = self.stream_full || self.core.limits.over_budget(&inner);
                 inner.activity.reading_paused = paused;
                 paused
             };

@@ -92,7 +92,8 @@ async fn the_will_speaks_at_every_end_without_disconnect() {
     let mut options = options("c");
     options.last_will = Some(message("will/c", "gone", Q1).with_retain(true));
     let count = |broker: &MemoryBroker| broker.published().len();
-    let ends: [(&str, fn(&MemoryBroker, Client)); 4] = [
+    type End = fn(&MemoryBroker, Client);
+    let ends: [(&str, End); 4] = [
         ("close", |_, client| client.connection.close()),
         ("cut", |broker, _client| assert!(broker.cut("c"))),
         ("handle dropped", |_, client| {
