@@ -5,6 +5,7 @@
 
 mod command;
 mod demo;
+mod documents;
 mod licences;
 mod plan;
 mod rules;

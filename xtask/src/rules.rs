@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::command::{Line, root};
 use crate::tree::{self, Package};
-use crate::{licences, tidy};
+use crate::{documents, licences, tidy};
 
 const FACADE: &str = "tars-mqtt";
 
@@ -55,6 +55,7 @@ pub(crate) fn check() -> Result<()> {
         foreign_sources(&read(&root.join("Cargo.lock"))?),
     );
     checked("the files are tidy", tidy::check(&root)?);
+    checked("every test that the documents name exists", documents::check(&root)?);
 
     if Line::cargo("deny --version").succeeds() {
         Line::cargo("deny --offline --all-features check licenses bans sources").run()?;

@@ -256,8 +256,18 @@ async fn many_tasks_publish_at_once_and_everything_arrives() {
             client.connection.disconnect().await.expect("written");
         }));
     }
+    let c = std::sync::Arc::clone(&subscriber.connection);
+    let b = broker.clone();
+    let n = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let n2 = n.clone();
+    tokio::spawn(async move { loop {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        eprintln!("handled {n2:?} published {} backlog {:?} activity {:?} {:?}", b.published().len(), b.backlog("s"), c.activity(), b.connections());
+        b.debug();
+    }});
     for _ in 0..2000 {
         subscriber.handled().await;
+        n.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
     }
     for publisher in publishers {
         publisher.await.expect("no panic");
