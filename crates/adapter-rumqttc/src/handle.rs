@@ -121,7 +121,8 @@ impl Publisher for Handle {
         }
     }
 
-    async fn ready(&self) -> Result<(), Error> {
+    /// One queue for every QoS: the order of the calls is that on the wire.
+    async fn ready(&self, _qos: QoS) -> Result<(), Error> {
         if self.shared.outbox.publish_room().await {
             Ok(())
         } else {

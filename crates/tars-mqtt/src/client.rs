@@ -353,7 +353,7 @@ impl Publisher for Client {
         self.shared().try_publish(message)
     }
 
-    async fn ready(&self) -> Result<(), Error> {
-        self.shared().room().await
+    async fn ready(&self, qos: QoS) -> Result<(), Error> {
+        self.shared().room(qos).await
     }
 }

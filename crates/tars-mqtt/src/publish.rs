@@ -326,11 +326,13 @@ impl Shared {
         self.outbox.try_append(message, deadline)
     }
 
-    /// Resolves when the connection and the outbox may have room.
-    pub(crate) async fn room(&self) -> Result<(), Error> {
+    /// Resolves when there may be room: QoS 0 goes to the live connection, QoS 1 and 2
+    /// into the outbox.
+    pub(crate) async fn room(&self, qos: QoS) -> Result<(), Error> {
         self.check_open()?;
-        if let Some(live) = self.live.load_full() {
-            live.connection.ready().await?;
+        if qos == QoS::AtMostOnce {
+            let live = self.live.load_full().ok_or_else(not_connected)?;
+            return live.connection.ready(qos).await;
         }
         self.outbox.room().await
     }

@@ -31,7 +31,7 @@ mock! {
     #[async_trait]
     impl Publisher for Publisher {
         fn try_publish(&self, message: Message) -> Result<Receipt, TryPublishError>;
-        async fn ready(&self) -> Result<(), Error>;
+        async fn ready(&self, qos: QoS) -> Result<(), Error>;
     }
 }
 
@@ -58,7 +58,7 @@ mock! {
     #[async_trait]
     impl Publisher for Connection {
         fn try_publish(&self, message: Message) -> Result<Receipt, TryPublishError>;
-        async fn ready(&self) -> Result<(), Error>;
+        async fn ready(&self, qos: QoS) -> Result<(), Error>;
     }
     #[async_trait]
     impl Subscriber for Connection {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{Error, Message, Receipt};
+use crate::{Error, Message, QoS, Receipt};
 
 /// Why a message was not taken over.
 #[derive(Debug)]
@@ -39,13 +39,15 @@ pub trait Publisher: Send + Sync {
     /// [`Unsupported`](crate::ErrorKind::Unsupported).
     fn try_publish(&self, message: Message) -> Result<Receipt, TryPublishError>;
 
-    /// Resolves when there may be room again; another task may be faster, so try in a loop.
+    /// Resolves when there may be room again for a message of this QoS; another task may
+    /// be faster, so try in a loop. QoS matters because bounds may differ: best effort
+    /// does not wait for what waits for acknowledgements.
     ///
     /// Cancel-safe: it holds nothing.
     ///
     /// # Errors
     /// When no message will be taken over any more.
-    async fn ready(&self) -> Result<(), Error>;
+    async fn ready(&self, qos: QoS) -> Result<(), Error>;
 }
 
 /// Sugar for every [`Publisher`].
@@ -65,7 +67,7 @@ pub trait PublisherExt: Publisher {
                     Err(TryPublishError::Failed(error)) => return Err(error),
                     Err(TryPublishError::Full(back)) => message = back,
                 }
-                self.ready().await?;
+                self.ready(message.qos).await?;
             }
         }
     }
@@ -80,8 +82,8 @@ macro_rules! forward {
             fn try_publish(&self, message: Message) -> Result<Receipt, TryPublishError> {
                 (**self).try_publish(message)
             }
-            async fn ready(&self) -> Result<(), Error> {
-                (**self).ready().await
+            async fn ready(&self, qos: QoS) -> Result<(), Error> {
+                (**self).ready(qos).await
             }
         }
     )*};

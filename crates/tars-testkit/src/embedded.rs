@@ -12,9 +12,8 @@
 //! # }
 //! ```
 //!
-//! Not here: files, passwords, TLS, WebSocket. What it cannot do at all stands with its
-//! tests against the adapters; that it sends DISCONNECT to a 3.1.1 client that is taken
-//! over is its own fault, not the client's.
+//! Not here: files, passwords, TLS, WebSocket. When a client id is taken over, mqtt5
+//! sends a DISCONNECT that MQTT 3.1.1 does not allow: clients may report it as such.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;

@@ -43,7 +43,10 @@ async fn when_the_link_ends_every_receipt_settles_with_its_fate() {
         other => panic!("{other:?}"),
     }
     assert_eq!(
-        soon(connected.connection.ready()).await.unwrap_err().kind(),
+        soon(connected.connection.ready(tars_ports::QoS::AtLeastOnce))
+            .await
+            .unwrap_err()
+            .kind(),
         ErrorKind::NotConnected
     );
 }

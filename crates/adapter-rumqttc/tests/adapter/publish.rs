@@ -142,7 +142,7 @@ async fn the_window_holds_and_opens_with_each_ack() {
 async fn at_the_bound_the_message_comes_back_and_ready_tells_of_room() {
     let (connected, mut peer) = pair(|options| options.max_inflight = 1).await;
     let connection = &connected.connection;
-    soon(connection.ready()).await.unwrap();
+    soon(connection.ready(tars_ports::QoS::AtLeastOnce)).await.unwrap();
     let mut taken = 0u32;
     let back = loop {
         match connection.try_publish(message("t", taken.to_be_bytes().to_vec(), 1)) {
@@ -155,13 +155,13 @@ async fn at_the_bound_the_message_comes_back_and_ready_tells_of_room() {
         tokio::task::yield_now().await;
     };
     assert_eq!(back.payload, taken.to_be_bytes().to_vec());
-    assert!(connection.ready().now_or_never().is_none());
+    assert!(connection.ready(tars_ports::QoS::AtLeastOnce).now_or_never().is_none());
     // Waits that were given up hold nothing.
     for _ in 0..500 {
-        let _ = tokio::time::timeout(Duration::ZERO, connection.ready()).await;
+        let _ = tokio::time::timeout(Duration::ZERO, connection.ready(tars_ports::QoS::AtLeastOnce)).await;
     }
     let (first, body) = peer.expect(packet::PUBLISH).await;
-    let ready = connection.ready();
+    let ready = connection.ready(tars_ports::QoS::AtLeastOnce);
     peer.send(&packet::puback(parse_publish(first, &body).id.unwrap()))
         .await;
     soon(ready).await.unwrap();

@@ -81,12 +81,13 @@ impl Online {
 
     /// Hands a message over; `None` when it has to wait for room.
     fn publish(&mut self, message: Message) -> Option<Result<Receipt, Error>> {
+        let qos = message.qos;
         match self.connection.try_publish(message) {
             Ok(receipt) => Some(Ok(receipt)),
             Err(TryPublishError::Failed(error)) => Some(Err(error)),
             Err(_) => {
                 let connection = self.connection.clone();
-                self.room = Some(async move { connection.ready().await }.boxed());
+                self.room = Some(async move { connection.ready(qos).await }.boxed());
                 None
             }
         }

@@ -104,20 +104,13 @@ impl Publisher for MemoryConnection {
         Ok(receipt)
     }
 
-    async fn ready(&self) -> Result<(), Error> {
-        // QoS 0 has its own bound, and the caller does not say which one it hit. If
-        // that of QoS 0 is reached, it is waited for; otherwise that of QoS 1/2 is.
-        // Waiting for whichever has room would spin for a caller that needs the other.
-        let reached = match self.core.limits.has_room(&self.core.lock(), QoS::AtMostOnce) {
-            true => QoS::AtLeastOnce,
-            false => QoS::AtMostOnce,
-        };
+    async fn ready(&self, qos: QoS) -> Result<(), Error> {
         loop {
             let progress = self.core.progress.notified();
             {
                 let inner = self.core.lock();
                 inner.check()?;
-                if self.core.limits.has_room(&inner, reached) {
+                if self.core.limits.has_room(&inner, qos) {
                     return Ok(());
                 }
             }

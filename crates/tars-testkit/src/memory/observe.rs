@@ -14,8 +14,6 @@ use super::{Logged, MemoryBroker};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl MemoryBroker {
-    /// debug
-    pub fn debug(&self) { self.shared.look(|s| for l in s.links.values() { eprintln!("{} b{} c{} {:?} {:?}", l.client_id, l.to_broker.len(), l.to_client.len(), l.to_broker.front(), l.to_client.front()); }) }
     /// Every message the broker took in, in order, wills included. QoS 2 counts from
     /// PUBREL on. The last 65,536 are kept.
     #[must_use]

@@ -115,7 +115,7 @@ async fn the_will_speaks_at_every_end_without_disconnect() {
             drop(inbound);
             tokio::spawn(async move {
                 // The handle lives on until the connection ends by itself.
-                while connection.ready().await.is_ok() {
+                while connection.ready(tars_ports::QoS::AtMostOnce).await.is_ok() {
                     tokio::task::yield_now().await;
                 }
             });
