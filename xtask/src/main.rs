@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use command::Line;
 use plan::Selection;
 
 const HELP: &str = "\
@@ -26,11 +27,16 @@ cargo xtask <command>
   test          everything that guards the project: tools, format, rules, clippy, docs, tests, demo
   integration   only the suites against a real Mosquitto
   ci            as test, and says first which tools it uses
+  chaos         simulated schedules of faults; shows the first that breaks a promise, made short
   help          this text
 
 options of test, integration and ci:
   --list        name the steps and run none
   --only NAME   run this step alone; may be given several times
+
+options of chaos:
+  --seeds N     play this many schedules (2,000 without)
+  --seed N      play the schedule of this seed alone
 ";
 
 /// Exit code for a command line that is not understood.
@@ -66,6 +72,7 @@ fn dispatch(arguments: &[String]) -> Result<Outcome> {
             return Ok(Outcome::Done);
         }
         "demo" => return demo::show(rest).map(|()| Outcome::Done),
+        "chaos" => return chaos(rest).map(|()| Outcome::Done),
         "test" | "ci" => plan::TEST,
         "integration" => plan::INTEGRATION,
         unknown => return Ok(Outcome::NotUnderstood(format!("there is no command `{unknown}`"))),
@@ -79,4 +86,11 @@ fn dispatch(arguments: &[String]) -> Result<Outcome> {
         }
         Err(why) => Ok(Outcome::NotUnderstood(why)),
     }
+}
+
+/// The simulation; its exit code is this command's.
+fn chaos(arguments: &[String]) -> Result<()> {
+    Line::cargo("run --quiet --package tars-tests --bin simulate --")
+        .arguments(arguments.iter().cloned())
+        .run()
 }
