@@ -1,1 +1,16 @@
 //! Suites that span the crates; see `tests/`.
+
+pub mod simulation;
+
+/// The code in the documents, compiled and where possible run: one line a document.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/architecture.md")]
+    struct Architecture;
+    #[doc = include_str!("../../docs/configuration.md")]
+    struct Configuration;
+    #[doc = include_str!("../../docs/reliability.md")]
+    struct Reliability;
+}

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 pub(crate) struct Line {
     program: String,
     arguments: Vec<String>,
-    variables: Vec<(&'static str, &'static str)>,
+    variables: Vec<(&'static str, String)>,
 }
 
 impl Line {
@@ -39,8 +39,8 @@ impl Line {
         self
     }
 
-    pub(crate) fn variable(mut self, name: &'static str, value: &'static str) -> Self {
-        self.variables.push((name, value));
+    pub(crate) fn variable(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.variables.push((name, value.into()));
         self
     }
 
@@ -50,7 +50,7 @@ impl Line {
         let mut command = Command::new(cargo.as_deref().unwrap_or(&self.program));
         command
             .args(&self.arguments)
-            .envs(self.variables.iter().copied())
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .current_dir(root());
         command
     }

@@ -8,6 +8,7 @@ mod demo;
 mod documents;
 mod licences;
 mod plan;
+mod python;
 mod rules;
 mod tidy;
 mod tools;

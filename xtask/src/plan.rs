@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 
 use crate::command::{Line, root};
-use crate::{demo, rules, tools};
+use crate::{demo, python, rules, tools};
 
 /// One named part of a plan.
 #[derive(Debug)]
@@ -63,6 +63,11 @@ pub(crate) const INTEGRATION: &[Step] = &[
         run: tools::require_mosquitto,
     },
     Step {
+        name: "python",
+        title: "the Python service that the suites talk to can run",
+        run: python::provide,
+    },
+    Step {
         name: "suites",
         title: "the adapters and the client against Mosquitto",
         run: suites,
@@ -91,7 +96,9 @@ fn docs() -> Result<()> {
 }
 
 fn tests() -> Result<()> {
-    Line::cargo("test --workspace").run()
+    Line::cargo("test --workspace")
+        .variable(python::VARIABLE, python::chosen()?)
+        .run()
 }
 
 fn suites() -> Result<()> {
@@ -101,7 +108,10 @@ fn suites() -> Result<()> {
         .map(String::as_str)
         .chain(["tars-testkit", "tars-tests"]);
     let selection = packages.flat_map(|package| ["--package", package]);
-    Line::cargo("test").arguments(selection).run()
+    Line::cargo("test")
+        .arguments(selection)
+        .variable(python::VARIABLE, python::chosen()?)
+        .run()
 }
 
 /// Which steps of a plan to run.

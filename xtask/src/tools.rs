@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use crate::command::Line;
+use crate::python;
 
 /// A Debian package and how to see that what it brings is there.
 struct Package {
@@ -49,6 +50,7 @@ pub(crate) fn provide() -> Result<()> {
         provide_component(component, subcommand)?;
     }
     provide_packages(&missing())?;
+    python::provide()?;
     // So that the steps which look at all dependencies need no network.
     Line::cargo("fetch --locked").run()
 }

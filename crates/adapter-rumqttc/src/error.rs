@@ -84,7 +84,10 @@ pub(crate) fn refused(options: &ConnectOptions, refusal: Refusal) -> Error {
         Refusal::ClientId => format!("{address} does not accept the client id `{client}`"),
         Refusal::Unavailable => format!("{address} cannot serve at present"),
         Refusal::BadCredentials => format!("{address} refused user name or password of client `{client}`"),
-        Refusal::NotAuthorized => format!("client `{client}` is not authorised to connect to {address}"),
+        // Mosquitto says this for a wrong password as well.
+        Refusal::NotAuthorized => {
+            format!("client `{client}` is not authorised to connect to {address}; check user name and password")
+        }
         other => format!("{address} refused the connection: {other:?}"),
     };
     Error::new(ErrorKind::Refused(refusal), what)

@@ -91,6 +91,8 @@ fn adapter(adapter: Adapter) -> Result<Arc<dyn Connector>, Error> {
     match adapter {
         #[cfg(feature = "rumqttc")]
         Adapter::Rumqttc => Ok(Arc::new(adapter_rumqttc::RumqttcConnector::new())),
+        #[cfg(feature = "paho")]
+        Adapter::Paho => Ok(Arc::new(adapter_paho::PahoConnector::new())),
         #[allow(unreachable_patterns, reason = "which are left depends on the features")]
         other => {
             let what = format!("the adapter {other:?} is not compiled in: turn on the feature of its name");

@@ -45,6 +45,8 @@ counters! {
     unrouted,
     /// Copies of one message that came once per overlapping filter.
     copies,
+    /// Duplicates of handled messages that were skipped (`MQTT_DEDUPE_TTL`).
+    duplicates,
     /// Messages handed to a dead-letter topic.
     dead_lettered,
     /// Connections the broker accepted.

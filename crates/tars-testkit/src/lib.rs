@@ -6,9 +6,13 @@
 //! | [`mosquitto`] | a real Mosquitto process, to be stopped, killed and paused | yes | no |
 //! | `embedded` | a broker inside the process over TCP, with the feature `embedded` | yes | no |
 //! | [`scripted`] | a listening socket, driven byte by byte | yes | no |
+//! | [`proxy`] | what stands before a broker and cuts, holds, delays and throttles | yes | no |
+//! | [`conformance`] | the contract of the ports, for every adapter and broker | | |
 
+pub mod conformance;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod memory;
 pub mod mosquitto;
+pub mod proxy;
 pub mod scripted;

@@ -3,8 +3,9 @@
 //! With overlapping filters a 3.1.1 broker sends one copy in all, or one for each
 //! filter, and nothing in a copy says which filter it is for (MQTT 3.1.1 section
 //! 3.3.5). Every copy of an envelope is byte for byte the same and carries the
-//! envelope's own id: so an equal payload on the same topic, right behind the first
-//! and at most once per overlapping filter, is a copy. What has no id (raw payloads)
+//! envelope's own id: so an equal payload on the same topic, soon after the first or
+//! while that is being worked on, and at most once per overlapping filter, is a copy.
+//! (A broker whose window is full sends a copy only when the first is acknowledged.) What has no id (raw payloads)
 //! may have been published twice on purpose and is never taken for one.
 
 use std::collections::VecDeque;
@@ -16,18 +17,25 @@ use tars_contracts::EnvelopeHead;
 use tars_ports::{AckOutcome, Connection, Delivery};
 use tokio::time::Instant;
 
-use super::received::Received;
+use super::received::{Gone, Received};
 
-/// Copies follow each other closely; what comes later was published again.
+/// Counted from when the first was let go of: what comes later was published again.
 const WINDOW: Duration = Duration::from_secs(1);
 const MAX_ENTRIES: usize = 1024;
 
 struct Seen {
     hash: u64,
-    at: Instant,
+    gone: Gone,
     /// Copies that may still come.
     remaining: usize,
     first: Weak<Received>,
+}
+
+impl Seen {
+    fn is_over(&self, now: Instant) -> bool {
+        let gone = self.gone.get();
+        gone.is_some_and(|gone| now.saturating_duration_since(*gone) > WINDOW)
+    }
 }
 
 /// What was delivered lately on topics that several filters match. One per connection.
@@ -41,14 +49,14 @@ impl Copies {
     /// Whether this delivery is a copy of one that was noted; if so, it is
     /// acknowledged together with that one.
     pub(crate) fn absorb(&mut self, delivery: &Delivery, connection: &dyn Connection, now: Instant) -> bool {
-        while self.seen.front().is_some_and(|seen| now - seen.at > WINDOW) {
+        while self.seen.front().is_some_and(|seen| seen.is_over(now)) {
             self.seen.pop_front();
         }
         let hash = self.hash(delivery);
         let Some(seen) = self
             .seen
             .iter_mut()
-            .find(|seen| seen.hash == hash && seen.remaining > 0)
+            .find(|seen| seen.hash == hash && seen.remaining > 0 && !seen.is_over(now))
         else {
             return false;
         };
@@ -63,7 +71,7 @@ impl Copies {
     }
 
     /// Notes a message that `filters` overlapping filters match.
-    pub(crate) fn note(&mut self, received: &Arc<Received>, filters: usize, now: Instant) {
+    pub(crate) fn note(&mut self, received: &Arc<Received>, filters: usize) {
         let is_envelope = EnvelopeHead::peek(&received.delivery.payload).is_some_and(|head| head.id.is_some());
         if !is_envelope {
             return;
@@ -73,7 +81,7 @@ impl Copies {
         }
         self.seen.push_back(Seen {
             hash: self.hash(&received.delivery),
-            at: now,
+            gone: received.watch(),
             remaining: filters - 1,
             first: Arc::downgrade(received),
         });

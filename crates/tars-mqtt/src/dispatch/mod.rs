@@ -5,6 +5,7 @@
 //! own. A slow handler delays no other subscription.
 
 mod copies;
+mod dedupe;
 mod queue;
 mod received;
 mod trie;
@@ -22,10 +23,12 @@ pub use self::queue::Overflow;
 pub(crate) use self::received::Received;
 
 use self::copies::Copies;
+use self::dedupe::Dedupe;
 use self::queue::{Pushed, Queue};
 use self::received::{Job, Work};
 use self::trie::Trie;
 use crate::client::WeakClient;
+use crate::config::Config;
 use crate::handler::AnyHandler;
 use crate::shared::Shared;
 use crate::stats::count;
@@ -38,14 +41,24 @@ pub(crate) struct Entry {
     pub(crate) options: RouteOptions,
     handler: AnyHandler,
     queue: Queue,
+    /// If it is on.
+    dedupe: Option<Dedupe<Job>>,
 }
 
 impl Entry {
-    pub(crate) fn new(id: u64, filter: TopicFilter, handler: AnyHandler, options: RouteOptions, bytes: usize) -> Self {
+    pub(crate) fn new(
+        id: u64,
+        filter: TopicFilter,
+        handler: AnyHandler,
+        options: RouteOptions,
+        config: &Config,
+    ) -> Self {
+        let ttl = config.dedupe_ttl;
         Self {
             id,
             filter,
-            queue: Queue::new(options.queue, bytes, options.overflow),
+            queue: Queue::new(options.queue, config.inbound_bytes, options.overflow),
+            dedupe: (!ttl.is_zero()).then(|| Dedupe::new(ttl, config.dedupe_max_entries)),
             options,
             handler,
         }
@@ -53,6 +66,13 @@ impl Entry {
 
     fn acknowledges_after_success(&self) -> bool {
         self.options.acknowledge != Some(Acknowledge::OnReceipt)
+    }
+
+    /// Removes what has not been started and `unwanted` says, and returns how many.
+    fn discard(&self, mut unwanted: impl FnMut(&Received) -> bool) -> usize {
+        let queued = self.queue.discard(&mut unwanted);
+        let joined = |dedupe: &Dedupe<Job>| dedupe.discard(|job| unwanted(job));
+        queued + self.dedupe.as_ref().map_or(0, joined)
     }
 }
 
@@ -152,7 +172,7 @@ impl Dispatch {
         }
         let received = Arc::new(Received::new(delivery, connection.clone()));
         if overlapping {
-            self.copies.note(&received, reached.len(), Instant::now());
+            self.copies.note(&received, reached.len());
         }
         // All of them first: a fast worker must not find itself the last one.
         let after_success = reached
@@ -193,7 +213,7 @@ impl Dispatch {
             let discarded: usize = self
                 .entries
                 .values()
-                .map(|entry| entry.queue.discard(Received::is_unacknowledged))
+                .map(|entry| entry.discard(Received::is_unacknowledged))
                 .sum();
             if discarded > 0 {
                 tracing::debug!(discarded, "unstarted deliveries were left to be delivered again");
@@ -216,7 +236,7 @@ impl Dispatch {
         let mut left = 0;
         for entry in self.entries.values() {
             entry.queue.close();
-            left += entry.queue.discard(|received| !keep(received));
+            left += entry.discard(|received| !keep(received));
         }
         left
     }
@@ -228,7 +248,7 @@ impl Dispatch {
         let cut_off = self.work.jobs();
         for entry in self.entries.values() {
             entry.queue.close();
-            entry.queue.discard(|_| true);
+            entry.discard(|_| true);
         }
         self.workers.shutdown().await;
         cut_off

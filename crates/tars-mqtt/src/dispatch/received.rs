@@ -2,10 +2,11 @@
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tars_ports::{AckOutcome, AckToken, Connection, Delivery, QoS};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// One delivery, shared by all subscriptions it reaches. It is acknowledged when
 /// the last subscription that acknowledges after success has finished with it.
@@ -17,7 +18,12 @@ pub(crate) struct Received {
     open: AtomicUsize,
     /// Tokens of copies of the same message (SPEC 5.2a): acknowledged with it.
     copies: Mutex<Vec<AckToken>>,
+    /// For who wants to know when nobody works on it any more.
+    gone: OnceLock<Gone>,
 }
+
+/// When a message was let go of, if it was.
+pub(crate) type Gone = Arc<OnceLock<Instant>>;
 
 impl Received {
     pub(crate) fn new(delivery: Delivery, connection: Arc<dyn Connection>) -> Self {
@@ -26,6 +32,7 @@ impl Received {
             connection,
             open: AtomicUsize::new(0),
             copies: Mutex::default(),
+            gone: OnceLock::new(),
         }
     }
 
@@ -61,6 +68,11 @@ impl Received {
         }
     }
 
+    /// Learns when nobody works on it any more.
+    pub(crate) fn watch(&self) -> Gone {
+        self.gone.get_or_init(Gone::default).clone()
+    }
+
     /// Whether it is more than best effort.
     pub(crate) fn is_reliable(&self) -> bool {
         self.delivery.qos != QoS::AtMostOnce
@@ -69,6 +81,14 @@ impl Received {
     /// Whether the broker still has it, so that it would come again on a session that is kept.
     pub(crate) fn is_unacknowledged(&self) -> bool {
         self.is_reliable() && self.open.load(Ordering::Acquire) > 0
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        if let Some(gone) = self.gone.get() {
+            let _ = gone.set(Instant::now());
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! One subscription's worker: run the handler, judge the outcome, then acknowledge.
+//! One subscription's worker: skip what was handled already, run the handler, judge the
+//! outcome, then acknowledge.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -9,8 +10,10 @@ use futures_util::FutureExt;
 use serde::Serialize;
 use tars_contracts::EnvelopeHead;
 use tars_ports::{Error, QoS};
+use tokio::time::Instant;
 
 use super::Entry;
+use super::dedupe::{Admission, Key};
 use super::received::Job;
 use crate::client::WeakClient;
 use crate::context::Context;
@@ -31,10 +34,58 @@ enum Run {
 }
 
 pub(super) async fn work(entry: Arc<Entry>, shared: Arc<Shared>, client: WeakClient) {
-    while let Some(job) = entry.queue.pop().await {
-        let context = Context::new(job.received().clone(), shared.clone(), client.clone());
-        process(&entry, &shared, &context).await;
-        finish(&entry, &job);
+    let worker = Worker { entry, shared, client };
+    while let Some(job) = worker.entry.queue.pop().await {
+        worker.take(job).await;
+    }
+}
+
+struct Worker {
+    entry: Arc<Entry>,
+    shared: Arc<Shared>,
+    client: WeakClient,
+}
+
+impl Worker {
+    /// Check → run → mark as seen → acknowledge.
+    async fn take(&self, mut job: Job) {
+        let entry = &*self.entry;
+        let identify = |dedupe| Some((dedupe, Key::of(&job.delivery.payload)?));
+        let Some((dedupe, key)) = entry.dedupe.as_ref().and_then(identify) else {
+            self.handle(&job).await;
+            return finish(entry, &job);
+        };
+        let kept = job.is_reliable() && entry.acknowledges_after_success();
+        let mut run = match dedupe.admit(key, job, kept, Instant::now()) {
+            Admission::Joined => return,
+            Admission::Duplicate(job) => return self.skip(&job),
+            Admission::Run(first, run) => {
+                job = first;
+                run
+            }
+        };
+        while !self.handle(&job).await {
+            finish(entry, &job);
+            match run.failed() {
+                None => return,
+                Some(next) => (job, run) = next,
+            }
+        }
+        let joined = run.succeeded(Instant::now());
+        finish(entry, &job);
+        joined.iter().for_each(|job| self.skip(job));
+    }
+
+    async fn handle(&self, job: &Job) -> bool {
+        let context = Context::new(job.received().clone(), self.shared.clone(), self.client.clone());
+        process(&self.entry, &self.shared, &context).await
+    }
+
+    fn skip(&self, job: &Job) {
+        count(&self.shared.stats.duplicates);
+        let (topic, filter) = (&job.delivery.topic, &self.entry.filter);
+        tracing::debug!(%topic, %filter, "a duplicate was skipped");
+        finish(&self.entry, job);
     }
 }
 
@@ -46,7 +97,8 @@ fn finish(entry: &Entry, job: &Job) {
     }
 }
 
-async fn process(entry: &Entry, shared: &Arc<Shared>, context: &Context) {
+/// Whether the handler succeeded in the end.
+async fn process(entry: &Entry, shared: &Arc<Shared>, context: &Context) -> bool {
     let policy = &entry.options.on_failure;
     let mut attempt = 1;
     loop {
@@ -54,9 +106,12 @@ async fn process(entry: &Entry, shared: &Arc<Shared>, context: &Context) {
             Run::Succeeded => {
                 count(&shared.stats.handled);
                 tracing::debug!(topic = %context.topic(), filter = %entry.filter, attempt, "handled");
-                return;
+                return true;
             }
-            Run::Invalid(invalid) => return shared.report_invalid(context, invalid),
+            Run::Invalid(invalid) => {
+                shared.report_invalid(context, invalid);
+                return false;
+            }
             Run::Failed(reason) => {
                 count(&shared.stats.failed);
                 log_failure(entry, context, attempt, &reason);
@@ -66,7 +121,8 @@ async fn process(entry: &Entry, shared: &Arc<Shared>, context: &Context) {
                     attempt += 1;
                     continue;
                 }
-                return give_up(policy, shared, context, attempt, &reason).await;
+                give_up(policy, shared, context, attempt, &reason).await;
+                return false;
             }
         }
     }

@@ -52,6 +52,8 @@ pub(super) struct Online {
     pub(super) connection: Arc<dyn Connection>,
     pub(super) inbound: Inbound,
     pub(super) began: Instant,
+    /// The watchdog ended it: the adapter only knows that it was closed on this side.
+    pub(super) given_up: bool,
     /// Subscriptions are restored and health is told: the outbox may go on.
     pub(super) restored: bool,
     pub(super) in_flight: FuturesUnordered<BoxFuture<'static, Flight>>,
@@ -68,6 +70,7 @@ impl Online {
             connection,
             inbound,
             began: Instant::now(),
+            given_up: false,
             restored: false,
             in_flight: resumed
                 .into_iter()
@@ -320,6 +323,7 @@ impl Session {
             }
             Pulse::Dead => {
                 tracing::warn!("three heartbeats in a row failed: the link is given up");
+                online.given_up = true;
                 online.connection.close();
             }
         }

@@ -216,8 +216,8 @@ impl Session {
             self.shared.check_qos2()?;
         }
         let id = self.shared.fresh_route_id();
-        let bytes = self.shared.config.inbound_bytes;
-        Ok(Arc::new(Entry::new(id, filter, route.handler, route.options, bytes)))
+        let config = &self.shared.config;
+        Ok(Arc::new(Entry::new(id, filter, route.handler, route.options, config)))
     }
 
     fn subscribe(&mut self, route: Route, reply: SubscribeReply) {

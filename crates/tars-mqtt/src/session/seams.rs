@@ -168,7 +168,12 @@ impl Session {
             health.connection_ended();
         }
         self.will_may_speak = true;
-        let reason = reason_of(&ended.reason);
+        let reason = if online.given_up {
+            let what = "three heartbeats in a row stayed unanswered, so the link was given up";
+            Error::new(ErrorKind::ConnectionLost, what)
+        } else {
+            reason_of(&ended.reason)
+        };
         tracing::warn!(client_id = %self.shared.config.client_id, %reason, "the connection was lost");
         self.shared
             .emit(LifecycleEvent::ConnectionLost { reason: reason.clone() });

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod connecting;
+mod dedupe;
 mod health;
 mod overlap;
 mod publishing;

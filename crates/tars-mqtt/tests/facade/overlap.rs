@@ -132,3 +132,37 @@ async fn own_heartbeats_reach_a_dashboard_once_and_nobody_else() {
     tokio::time::sleep(crate::secs(20)).await;
     assert_eq!(client.stats().connects, 1, "its own filter is back");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_comes_late_because_the_window_was_full_is_still_a_copy() {
+    let broker = MemoryBroker::new()
+        .with_overlap(OverlapMode::CopyPerFilter)
+        .with_window(1);
+    let client = connected(&broker, "svc").await;
+    let seen = Seen::default();
+    for filter in ["a/#", "a/b"] {
+        let seen = seen.clone();
+        client
+            .subscribe(filter, move |_: InboundMessage| {
+                let seen = seen.clone();
+                async move {
+                    tokio::time::sleep(crate::secs(3)).await;
+                    seen.push(filter);
+                }
+            })
+            .qos(QoS::AtLeastOnce)
+            .await
+            .unwrap();
+    }
+    for n in 0..5 {
+        client
+            .publish_event("a/b", "t", &json!({"n": n}))
+            .qos(QoS::AtLeastOnce)
+            .await
+            .unwrap();
+    }
+    seen.reach(10).await;
+    tokio::time::sleep(crate::secs(30)).await;
+    assert_eq!(seen.len(), 10);
+    assert_eq!(broker.backlog("svc"), (0, 0));
+}

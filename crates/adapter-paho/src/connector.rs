@@ -1,0 +1,140 @@
+//! [`PahoConnector`]: the port's way in.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tars_ports::{Capabilities, ConnectOptions, Connected, Connector, Error, ProtocolVersion, SessionState, Transport};
+use tokio::net::lookup_host;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use crate::client::{self, Attempt};
+use crate::driver::Driver;
+use crate::handle::Handle;
+use crate::inbound::InboundStream;
+use crate::shared::Shared;
+use crate::{arrivals, convert, error};
+
+/// The protocol's own limit on a packet's remaining length (MQTT 3.1.1 section 2.2.3).
+const PROTOCOL_LIMIT: usize = 268_435_455;
+
+/// Connects over MQTT 3.1.1 and plain TCP. It keeps no state of its own.
+///
+/// An attempt that is dropped or runs out of time goes on by itself on its thread
+/// until paho has an answer, which it checks every 3 s; a connection that comes of it is
+/// ended with DISCONNECT at once.
+///
+/// The session that the caller carries is not used: `qos2_resume` is false.
+///
+/// ```no_run
+/// use adapter_paho::PahoConnector;
+/// use tars_ports::{ConnectOptions, Connector, SessionState};
+///
+/// # async fn example() -> Result<(), tars_ports::Error> {
+/// let options = ConnectOptions::new("localhost", 1883, "thermometer");
+/// let connected = PahoConnector::new().connect(&options, SessionState::new()).await?;
+/// connected.connection.disconnect().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct PahoConnector {}
+
+impl PahoConnector {
+    /// A connector.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+#[async_trait]
+impl Connector for PahoConnector {
+    /// `manual_ack` is false because the wrapper acknowledges whatever the callback
+    /// says; `abrupt_close` because every way to end a client sends DISCONNECT.
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = Capabilities::default();
+        capabilities.qos2 = true;
+        capabilities.versions = &[ProtocolVersion::V3_1_1];
+        capabilities
+    }
+
+    async fn connect(&self, options: &ConnectOptions, _session: SessionState) -> Result<Connected, Error> {
+        if options.transport != Transport::Tcp {
+            return Err(error::unsupported(options));
+        }
+        let deadline = Instant::now() + options.timeout;
+        // Before anything is asked of the network.
+        convert::connect(options, options.timeout)?;
+        let addresses = timeout_at(deadline, resolve(options))
+            .await
+            .map_err(|_| error::connect_timeout(options, "looking up the host"))??;
+        // The first address that accepts. Each gets an equal share of the time that is
+        // left, so that one that swallows packets does not use up the others' turn.
+        let mut failure = error::host_not_found(options, None);
+        for (index, address) in addresses.iter().enumerate() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let share = left / u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
+            match attempt(options, *address, share).await {
+                Ok(connected) => return Ok(connected),
+                // The broker has answered: the others are the same broker.
+                Err(error) if matches!(error.kind(), tars_ports::ErrorKind::Refused(_)) => return Err(error),
+                Err(error) => failure = error,
+            }
+            tracing::debug!(%address, error = %failure, "an address of the broker does not answer");
+        }
+        Err(failure)
+    }
+}
+
+async fn resolve(options: &ConnectOptions) -> Result<Vec<SocketAddr>, Error> {
+    match lookup_host((options.host.as_str(), options.port)).await {
+        Ok(addresses) => {
+            let addresses: Vec<_> = addresses.collect();
+            if addresses.is_empty() {
+                return Err(error::host_not_found(options, None));
+            }
+            Ok(addresses)
+        }
+        Err(cause) => Err(error::host_not_found(options, Some(cause))),
+    }
+}
+
+async fn attempt(options: &ConnectOptions, address: SocketAddr, share: Duration) -> Result<Connected, Error> {
+    let limit = options.max_packet_size.min(PROTOCOL_LIMIT);
+    let shared = Arc::new(Shared::new(options.address()));
+    let (arrivals, arrived) = arrivals::queue(&shared, options);
+    let attempt = Attempt {
+        create: convert::create(options, address),
+        connect: convert::connect(options, share)?,
+        timeout: share,
+        shared: Arc::clone(&shared),
+        arrivals,
+    };
+    let (accepted, answer) = oneshot::channel();
+    let (calls, receiver) = mpsc::channel();
+    let deadline = Instant::now() + share;
+    let thread = tokio::task::spawn_blocking(move || client::run(attempt, accepted, &receiver));
+    let session_present = match timeout_at(deadline, answer).await {
+        Ok(Ok(Ok(session_present))) => session_present,
+        Ok(Ok(Err(cause))) => return Err(error::connect(options, address, cause)),
+        Ok(Err(_)) => return Err(error::internal("the thread that owns paho's client is gone")),
+        Err(_) => return Err(error::connect_timeout(options, "TCP connection or CONNACK")),
+    };
+    // From here on nothing waits: dropped before this, the thread ends by itself.
+    // A broker has no session to be present when asked for a clean one (section 3.2.2.2).
+    let session_present = session_present && !options.clean_session;
+    tracing::debug!(
+        address = shared.address,
+        client_id = options.client_id,
+        session_present,
+        "connected"
+    );
+    let driver = Driver::new(Arc::clone(&shared), calls, thread, options);
+    let driver = tokio::spawn(driver.run());
+    let handle = Handle::new(Arc::clone(&shared), limit, options.timeout);
+    let inbound = InboundStream::new(shared, arrived, limit, driver);
+    Ok(Connected::new(Arc::new(handle), Box::pin(inbound), session_present))
+}

@@ -1,0 +1,129 @@
+//! Brokers as the behaviours need them: reached directly, over a link that fails on
+//! demand, stopped and started, or played by a script where no real broker does it.
+
+mod memory;
+mod script;
+mod tcp;
+
+use std::any::Any;
+
+use async_trait::async_trait;
+use tars_ports::{ConnectOptions, Refusal};
+
+use super::Failure;
+use crate::proxy::Direction;
+
+pub use memory::MemoryTestBroker;
+pub use tcp::{TcpServer, TcpTestBroker};
+
+/// What a broker can be made to do beyond what all can. All `false` by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Facilities {
+    /// It is reached over TCP, so that host names are looked up.
+    pub sockets: bool,
+    /// It can be staged with [`Scene::Password`].
+    pub passwords: bool,
+    /// A link can be held in one direction, while the broker takes in what comes.
+    pub one_way: bool,
+    /// A stop keeps sessions.
+    pub keeps_sessions: bool,
+}
+
+/// A broker that one behaviour has to itself. Clients with a clean session and with a
+/// kept one may connect, publish and subscribe to anything that begins with
+/// `suite`.
+#[async_trait]
+pub trait TestBroker: Send + Sync {
+    /// What it can do.
+    fn facilities(&self) -> Facilities;
+
+    /// How this client reaches it, with defaults in all else.
+    fn options(&self, client_id: &str) -> ConnectOptions;
+
+    /// A way to it for this client, to be cut and held.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    async fn link(&self, client_id: &str) -> Result<Box<dyn Link>, Failure>;
+
+    /// A peer that behaves as the scene says, in place of the broker.
+    ///
+    /// # Errors
+    /// When it cannot be made, or the facilities lack it.
+    async fn stage(&self, client_id: &str, scene: Scene) -> Result<Staged, Failure>;
+
+    /// It goes away without telling anybody: links end, and nobody listens.
+    ///
+    /// # Errors
+    /// When it does not.
+    async fn kill(&self) -> Result<(), Failure>;
+
+    /// It goes away in good order: links end, and nobody listens.
+    ///
+    /// # Errors
+    /// When it does not.
+    async fn stop(&self) -> Result<(), Failure>;
+
+    /// It comes back at the same address.
+    ///
+    /// # Errors
+    /// When it does not.
+    async fn start_again(&self) -> Result<(), Failure>;
+}
+
+/// A way to the broker that fails on demand.
+pub trait Link: Send + Sync {
+    /// How to connect over it.
+    fn options(&self) -> ConnectOptions;
+
+    /// Breaks it at once; the next connection gets through.
+    fn cut(&self);
+
+    /// Breaks it after about so many bytes more in that direction: the way to meet a
+    /// protocol flow in its middle.
+    fn cut_after(&self, direction: Direction, bytes: u64);
+
+    /// Stops it from passing on what goes in that direction, or lets it go on. Without
+    /// [`Facilities::one_way`] it stops both directions.
+    fn hold(&self, direction: Direction, on: bool);
+}
+
+/// What a peer does that no broker can be asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Scene {
+    /// Refuses everybody who connects.
+    Refuse(Refusal),
+    /// Takes the connection and never answers.
+    Silent,
+    /// Nobody listens.
+    Absent,
+    /// Refuses this filter and grants all others.
+    DenyFilter(String),
+    /// Lets only this user in.
+    Password {
+        /// The user's name.
+        user: String,
+        /// And password.
+        password: String,
+    },
+}
+
+/// A scene that goes on until it is dropped.
+#[non_exhaustive]
+pub struct Staged {
+    /// How to reach it.
+    pub options: ConnectOptions,
+    _holds: Box<dyn Any + Send + Sync>,
+}
+
+impl Staged {
+    /// Reached so, for as long as `holds` is kept.
+    pub fn new(options: ConnectOptions, holds: impl Any + Send + Sync) -> Self {
+        Self {
+            options,
+            _holds: Box::new(holds),
+        }
+    }
+}

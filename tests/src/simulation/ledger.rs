@@ -1,0 +1,75 @@
+//! What was accepted, and what was handled: kept outside the clients under test.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// What the next runs of the handlers do.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    pub(super) fail: u32,
+    pub(super) panic: u32,
+    pub(super) slow: Duration,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    /// Runs that succeeded, in order: subscription, number.
+    pub(super) handled: Vec<(&'static str, u64)>,
+    pub(super) trouble: Trouble,
+}
+
+/// Shared by the handlers and the checks.
+#[derive(Clone, Default)]
+pub(super) struct Ledger(Arc<Mutex<Book>>);
+
+impl Ledger {
+    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
+        // A handler that panics on purpose does so without the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A run of a handler: as long as it takes, then its outcome.
+    pub(super) async fn run(&self, subscription: &'static str, number: u64) -> Result<(), &'static str> {
+        let slow = self.book().trouble.slow;
+        if !slow.is_zero() {
+            tokio::time::sleep(slow).await;
+        }
+        let (fail, panic) = {
+            let trouble = &mut self.book().trouble;
+            let panic = trouble.panic > 0;
+            trouble.panic = trouble.panic.saturating_sub(1);
+            let fail = !panic && trouble.fail > 0;
+            trouble.fail -= u32::from(fail);
+            (fail, panic)
+        };
+        if panic {
+            std::panic::resume_unwind(Box::new("as the schedule wants"));
+        }
+        if fail {
+            return Err("as the schedule wants");
+        }
+        self.book().handled.push((subscription, number));
+        Ok(())
+    }
+
+    /// How often each number was handled in a subscription.
+    pub(super) fn counts(&self, subscription: &str) -> BTreeMap<u64, usize> {
+        let mut counts = BTreeMap::new();
+        for (_, number) in self.book().handled.iter().filter(|(name, _)| *name == subscription) {
+            *counts.entry(*number).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The numbers of a subscription in the order of their first success.
+    pub(super) fn order(&self, subscription: &str) -> Vec<u64> {
+        let mut order = Vec::new();
+        for (_, number) in self.book().handled.iter().filter(|(name, _)| *name == subscription) {
+            if !order.contains(number) {
+                order.push(*number);
+            }
+        }
+        order
+    }
+}

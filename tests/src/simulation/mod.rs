@@ -1,0 +1,59 @@
+//! The facade over the in-memory broker in paused time, under random schedules.
+//!
+//! A seed makes a [`Schedule`]: which kind of session, which broker, and what happens
+//! to them. [`run`] plays it and checks the invariants of the specification; a
+//! schedule that breaks one is made as short as it can be by [`minimise`].
+//!
+//! Two clients take part, because one of them would hide what only shows between two:
+//! `pub` publishes numbered events, `sub` handles them in three subscriptions that
+//! overlap in part, and fails as the schedule says.
+
+mod ledger;
+mod schedule;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+pub use schedule::{Schedule, Step};
+
+use world::World;
+
+/// Plays a schedule and checks the invariants.
+///
+/// # Errors
+/// What was broken, in words.
+pub fn run(schedule: &Schedule) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .map_err(|error| error.to_string())?;
+    let played = catch_unwind(AssertUnwindSafe(|| runtime.block_on(World::play(schedule))));
+    played.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(format!("panicked: {}", text.unwrap_or_default()))
+    })
+}
+
+/// The shortest schedule found that still breaks something: steps are taken away, in
+/// halves, then one by one, as long as it stays broken.
+#[must_use]
+pub fn minimise(schedule: &Schedule) -> Schedule {
+    let mut smallest = schedule.clone();
+    let mut size = smallest.steps.len() / 2;
+    while size > 0 {
+        let mut at = 0;
+        while at < smallest.steps.len() {
+            let mut shorter = smallest.clone();
+            shorter.steps.drain(at..(at + size).min(shorter.steps.len()));
+            if run(&shorter).is_err() {
+                smallest = shorter;
+            } else {
+                at += size;
+            }
+        }
+        size /= 2;
+    }
+    smallest
+}

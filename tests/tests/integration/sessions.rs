@@ -1,0 +1,149 @@
+//! Persistent sessions: what the broker keeps for a client that is away, and what happens when it
+//! does not.
+
+use serde_json::json;
+use tars_mqtt::{Client, Data, Envelope, LifecycleEvent, QoS};
+use tars_testkit::mosquitto::Mosquitto;
+use tokio::process::Command;
+
+use crate::support::child::{Child, fixture};
+use crate::support::seen::Seen;
+use crate::support::{broker, config, connected, connected_with, started, within};
+
+fn worker(role: &str, broker: &Mosquitto) -> Command {
+    let mut command = fixture(role);
+    command
+        .env("MQTT_URL", broker.url())
+        .env("MQTT_CLIENT_ID", "worker")
+        .env("MQTT_CLEAN_SESSION", "false");
+    command
+}
+
+#[tokio::test]
+async fn a_process_killed_inside_a_handler_gets_the_message_again() {
+    let broker = broker().await;
+    let mut first = Child::start(worker("hang", &broker));
+    first.until_line("ready").await;
+    let boss = connected(&broker, "boss").await;
+    for job in ["one", "two", "three"] {
+        boss.publish("jobs", job).qos(QoS::AtLeastOnce).await.unwrap();
+    }
+    first.until_line("taken one").await;
+    first.kill().await;
+    boss.publish("jobs", "four").qos(QoS::AtLeastOnce).await.unwrap();
+
+    let mut second = Child::start(worker("work", &broker));
+    let mut handled = Vec::new();
+    let mut is_ready = false;
+    while handled.len() < 4 || !is_ready {
+        let line = second.line().await;
+        is_ready |= line == "ready";
+        handled.extend(line.strip_prefix("handled ").map(str::to_owned));
+    }
+    assert_eq!(handled, ["one again", "two again", "three again", "four"]);
+    assert!(second.terminate().await.status.success());
+
+    // All are acknowledged: a third one gets nothing but what is new.
+    let mut third = Child::start(worker("work", &broker));
+    assert_eq!(third.line().await, "ready");
+    boss.publish("jobs", "five").qos(QoS::AtLeastOnce).await.unwrap();
+    assert_eq!(third.line().await, "handled five");
+    assert_eq!(third.terminate().await.output, "");
+}
+
+/// A persistent client with two subscriptions and the list of what they handle.
+async fn listening(broker: &Mosquitto, seen: &Seen<String>) -> Client {
+    let client = connected_with(config(broker, "svc").clean_session(false)).await;
+    for filter in ["a/+", "b"] {
+        let seen = seen.clone();
+        let handler = move |event: Envelope<Data>| {
+            seen.push(format!("{filter} {}", event.event_type));
+            async {}
+        };
+        client.subscribe(filter, handler).qos(QoS::AtLeastOnce).await.unwrap();
+    }
+    client
+}
+
+async fn publish(client: &Client, topic: &str, event_type: &str) {
+    let publish = client
+        .publish_event(topic, event_type, &json!({}))
+        .qos(QoS::AtLeastOnce);
+    within("a publish", publish.into_future()).await.unwrap();
+}
+
+/// Whether the broker had the session when the client came back.
+async fn reconnected(events: &mut tars_mqtt::Lifecycle) -> bool {
+    within("reconnecting", async {
+        loop {
+            if let LifecycleEvent::Connected { session_present } = events.next().await.expect("the client is alive") {
+                return session_present;
+            }
+        }
+    })
+    .await
+}
+
+fn subscribe_packets(broker: &Mosquitto) -> usize {
+    broker.log().matches("Received SUBSCRIBE from svc").count()
+}
+
+#[tokio::test]
+async fn a_session_that_the_broker_lost_is_subscribed_again() {
+    // Without persistence it forgets.
+    let mut broker = broker().await;
+    let seen = Seen::default();
+    let client = listening(&broker, &seen).await;
+    let mut events = client.lifecycle();
+    broker.kill().await.unwrap();
+    broker.start_again().await.unwrap();
+    assert!(!reconnected(&mut events).await);
+    for (topic, event_type) in [("a/x", "one"), ("b", "two")] {
+        publish(&client, topic, event_type).await;
+    }
+    assert_eq!(seen.reach(2).await, ["a/+ one", "b two"]);
+}
+
+#[tokio::test]
+async fn a_session_that_the_broker_kept_is_not_subscribed_again() {
+    let mut broker = started(Mosquitto::builder().persistence(true)).await;
+    let seen = Seen::default();
+    let client = listening(&broker, &seen).await;
+    let before = subscribe_packets(&broker);
+    let mut events = client.lifecycle();
+    broker.restart().await.unwrap();
+    assert!(reconnected(&mut events).await);
+    for (topic, event_type) in [("a/x", "one"), ("b", "two")] {
+        publish(&client, topic, event_type).await;
+    }
+    assert_eq!(seen.reach(2).await, ["a/+ one", "b two"]);
+    assert_eq!(
+        subscribe_packets(&broker),
+        before,
+        "a new SUBSCRIBE would replay all retained messages"
+    );
+}
+
+#[tokio::test]
+async fn a_session_that_the_broker_kept_as_it_was_before_a_subscription_is_subscribed_again() {
+    let mut broker = started(Mosquitto::builder().persistence(true)).await;
+    let seen = Seen::default();
+    let client = listening(&broker, &seen).await;
+    let mut events = client.lifecycle();
+    // Stopped, it saves the session with two subscriptions. Killed, it forgets the third, and
+    // says nevertheless that the session is present.
+    broker.restart().await.unwrap();
+    assert!(reconnected(&mut events).await);
+    let handler_seen = seen.clone();
+    let handler = move |event: Envelope<Data>| {
+        handler_seen.push(format!("c {}", event.event_type));
+        async {}
+    };
+    client.subscribe("c", handler).qos(QoS::AtLeastOnce).await.unwrap();
+    broker.kill().await.unwrap();
+    broker.start_again().await.unwrap();
+    assert!(reconnected(&mut events).await);
+    publish(&client, "b", "one").await;
+    publish(&client, "c", "two").await;
+    assert_eq!(seen.reach(2).await, ["b one", "c two"]);
+}
