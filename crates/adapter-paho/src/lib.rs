@@ -17,6 +17,8 @@
 //! | tell a peer that is no MQTT broker | garbage in place of CONNACK is "closed before CONNACK", or a timeout |
 //! | limit a packet on its way in | above `max_packet_size` the connection ends after it was read |
 //! | turn keepalive off | a `keep_alive` of zero is sent as 65,535 s |
+//! | ping on time for each connection | how often it looks, up to every 5 s, is set for the whole process by whoever connected last: beside others a `keep_alive` below 10 s comes too late for the broker |
+//! | keep an acknowledgement that comes together with the end | rarely lost; its message is "outcome unknown" |
 //! | tell written from queued, QoS 1 and 2 | what was handed to paho and is not confirmed is "outcome unknown"; [`Ended::unsent`](tars_ports::Ended::unsent) counts QoS 0 that paho did not report as written, one that was half written included |
 //!
 //! `disconnect` waits half its time for acknowledgements, and for QoS 0 to be written; then

@@ -54,6 +54,7 @@ pub use builder::ClientBuilder;
 pub use client::{Client, WeakClient};
 pub use config::{Adapter, BrokerUrl, Config, ConfigBuilder};
 pub use context::Context;
+pub use dispatch::Unfinished;
 pub use handler::{FromMessage, Handler, InboundMessage};
 pub use lifecycle::{Lifecycle, LifecycleEvent, State, StateWatch};
 pub use publish::{EventId, Publish, PublishFuture};

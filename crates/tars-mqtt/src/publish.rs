@@ -15,6 +15,9 @@ use tokio::time::Instant;
 use crate::shared::Shared;
 use crate::stats::count;
 
+/// About 31 years, which no clock overflows: as good as without a limit.
+const FOREVER: Duration = Duration::from_secs(1_000_000_000);
+
 /// The id of the envelope that was published.
 pub type EventId = String;
 
@@ -189,10 +192,7 @@ impl<T: Send + 'static> Future for PublishFuture<T> {
             // The short path: a QoS 0 message that the connection takes at once needs no box.
             match publish.shared.clone().try_best_effort(&mut publish.message) {
                 Some(Ok(())) => return Poll::Ready(Ok(publish.output)),
-                Some(Err(error)) => {
-                    count(&publish.shared.stats.publish_failed);
-                    return Poll::Ready(Err(error));
-                }
+                Some(Err(error)) => return Poll::Ready(Err(error)),
                 None => {}
             }
             self.0 = Stage::Waiting(Box::pin(async move {
@@ -219,6 +219,7 @@ impl Shared {
         }
         let live = self.live.load();
         let live = live.as_deref()?;
+        let topic = topic_of(message);
         let taken = std::mem::replace(message, Err(Error::new(ErrorKind::Internal, "the message was taken")));
         match taken.and_then(|message| {
             self.check(&message)?;
@@ -237,7 +238,17 @@ impl Shared {
                 *message = Ok(back);
                 None
             }
-            Err(error) => Some(Err(error)),
+            Err(error) => Some(Err(self.not_taken_in(error, topic))),
+        }
+    }
+
+    /// Counts a publish that failed before anything of it was sent, and says so.
+    fn not_taken_in(&self, error: Error, topic: Option<TopicName>) -> Error {
+        count(&self.stats.publish_failed);
+        let error = error.with_fate(Fate::NotSent);
+        match topic {
+            Some(topic) => error.while_doing(format_args!("publishing to {topic}")),
+            None => error,
         }
     }
 
@@ -248,14 +259,9 @@ impl Shared {
         timeout: Option<Duration>,
         fail_fast: bool,
     ) -> Result<Receipt, Error> {
-        let topic = message.as_ref().ok().map(|message| message.topic.clone());
-        self.route_out(message, timeout, fail_fast).await.map_err(|error| {
-            count(&self.stats.publish_failed);
-            match topic {
-                Some(topic) => error.while_doing(format_args!("publishing to {topic}")),
-                None => error,
-            }
-        })
+        let topic = topic_of(&message);
+        let taken = self.route_out(message, timeout, fail_fast).await;
+        taken.map_err(|error| self.not_taken_in(error, topic))
     }
 
     async fn route_out(
@@ -267,7 +273,7 @@ impl Shared {
         let message = message?;
         self.check(&message)?;
         self.check_open()?;
-        let deadline = Instant::now() + timeout.unwrap_or(self.config.publish_timeout);
+        let deadline = Instant::now() + timeout.unwrap_or(self.config.publish_timeout).min(FOREVER);
         if message.qos == QoS::AtMostOnce {
             let live = self.live.load_full().ok_or_else(not_connected)?;
             if fail_fast {
@@ -295,7 +301,7 @@ impl Shared {
     }
 
     /// What can be said about a message before anything is sent.
-    fn check(&self, message: &Message) -> Result<(), Error> {
+    pub(crate) fn check(&self, message: &Message) -> Result<(), Error> {
         let (size, limit) = (message.packet_size(), self.config.max_packet_size);
         if size > limit {
             let what = format!("a packet of {size} bytes is above the limit of {limit} (MQTT_MAX_PACKET_SIZE)");
@@ -309,19 +315,28 @@ impl Shared {
 
     /// As the port's [`try_publish`](tars_ports::Publisher::try_publish).
     pub(crate) fn try_publish(&self, message: Message) -> Result<Receipt, TryPublishError> {
-        self.check_open().map_err(TryPublishError::Failed)?;
+        let topic = message.topic.clone();
+        self.try_route_out(message).map_err(|error| match error {
+            TryPublishError::Failed(error) => TryPublishError::Failed(self.not_taken_in(error, Some(topic))),
+            full => full,
+        })
+    }
+
+    fn try_route_out(&self, message: Message) -> Result<Receipt, TryPublishError> {
+        let check = || self.check_open().and_then(|()| self.check(&message));
+        check().map_err(TryPublishError::Failed)?;
         if message.qos == QoS::AtMostOnce {
-            let live = self
-                .live
-                .load_full()
-                .ok_or_else(not_connected)
-                .map_err(TryPublishError::Failed)?;
-            return live.connection.try_publish(message);
+            let live = self.live.load();
+            let live = live
+                .as_deref()
+                .ok_or_else(|| TryPublishError::Failed(not_connected()))?;
+            let receipt = live.connection.try_publish(message)?;
+            count(&self.stats.published);
+            return Ok(receipt);
         }
         if !self.was_connected() {
             return Err(TryPublishError::Failed(not_connected()));
         }
-        self.check(&message).map_err(TryPublishError::Failed)?;
         let deadline = Instant::now() + self.config.publish_timeout;
         self.outbox.try_append(message, deadline)
     }
@@ -336,6 +351,10 @@ impl Shared {
         }
         self.outbox.room().await
     }
+}
+
+fn topic_of(message: &Result<Message, Error>) -> Option<TopicName> {
+    message.as_ref().ok().map(|message| message.topic.clone())
 }
 
 fn not_connected() -> Error {

@@ -8,6 +8,7 @@ use tars_ports::{Error, ErrorKind};
 
 use crate::client::Client;
 use crate::config::Config;
+use crate::lifecycle::State;
 
 /// Tells the session to shut down when the scope is cancelled: Rust has no async
 /// drop, so the session does it by itself.
@@ -57,18 +58,23 @@ impl Client {
             result = service => result,
             reason = self.ended() => Ok(Err(reason.into())),
         };
-        guard.0 = None;
         self.shutdown().await;
+        guard.0 = None;
         result.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     /// Resolves if the client ends without having been asked to, with the reason.
     async fn ended(&self) -> Error {
-        self.state().until(crate::lifecycle::State::Disconnected).await;
-        match self.shared().end_reason.get() {
-            Some(reason) => reason.clone(),
-            // Ended on request: whoever asked knows.
-            None => std::future::pending().await,
+        let mut state = self.state();
+        loop {
+            state.until(State::Disconnected).await;
+            if let Some(reason) = self.shared().end_reason.get() {
+                return reason.clone();
+            }
+            // Ended on request: whoever asked knows, and may connect again.
+            if state.changed().await.is_none() {
+                return std::future::pending().await;
+            }
         }
     }
 

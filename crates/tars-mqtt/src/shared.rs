@@ -1,5 +1,6 @@
 //! What handles, contexts, workers and the session share.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -9,6 +10,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::config::Config;
 use crate::context::Context;
+use crate::dispatch::Work;
 use crate::handler::Invalid;
 use crate::lifecycle::{LifecycleEvent, State};
 use crate::session::outbox::Outbox;
@@ -29,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) capabilities: Capabilities,
     pub(crate) stats: Arc<Counters>,
     pub(crate) outbox: Outbox,
+    pub(crate) work: Arc<Work>,
     pub(crate) live: ArcSwapOption<Live>,
     pub(crate) state: watch::Sender<State>,
     pub(crate) events: broadcast::Sender<LifecycleEvent>,
@@ -44,6 +47,7 @@ impl Shared {
         let stats = Arc::<Counters>::default();
         Self {
             outbox: Outbox::new(config.outbox_messages, config.outbox_bytes, stats.clone()),
+            work: Arc::default(),
             capabilities,
             stats,
             live: ArcSwapOption::empty(),
@@ -94,8 +98,10 @@ impl Shared {
         let start = String::from_utf8_lossy(&payload[..payload.len().min(64)]);
         tracing::warn!(topic = %context.topic(), reason = invalid.0, bytes = payload.len(), "invalid message skipped");
         tracing::trace!(topic = %context.topic(), ?start, "the invalid payload begins with");
-        if let Some(hook) = &self.on_invalid {
-            hook(context, &invalid);
+        if let Some(hook) = &self.on_invalid
+            && catch_unwind(AssertUnwindSafe(|| hook(context, &invalid))).is_err()
+        {
+            tracing::error!(topic = %context.topic(), "the hook for invalid messages panicked");
         }
     }
 

@@ -39,7 +39,8 @@ counters! {
     failed,
     /// Messages that were no valid input for their handler.
     invalid,
-    /// QoS 0 messages dropped because a subscription's queue was full.
+    /// QoS 0 messages dropped because a subscription's queue was full; and QoS 1 and 2
+    /// ones of a clean session whose connection ended while twice the budget was held.
     dropped,
     /// Messages for which there was no subscription.
     unrouted,

@@ -265,14 +265,17 @@ async fn when_the_link_ends_every_receipt_settles_with_its_fate() {
 }
 
 #[tokio::test]
-async fn acks_that_came_before_the_end_still_count() {
+async fn an_ack_that_came_together_with_the_end_counts_or_is_unknown() {
     let (mut connected, mut peer) = pair(|_| {}).await;
     let receipt = soon(connected.connection.publish(message("t", "x", 1))).await.unwrap();
     peer.expect(packet::PUBLISH).await;
     peer.send(&packet::puback(1)).await;
     drop(peer);
     ended(&mut connected.inbound).await;
-    soon(receipt).await.unwrap();
+    // Rarely, paho sees the end before it has read the acknowledgement.
+    if let Err(error) = soon(receipt).await {
+        assert_eq!(error.fate(), Some(Fate::Unknown));
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! The adapter from outside: against a broker that is driven byte by byte, and
 //! against a real Mosquitto. Every wait is bounded, so that a defect fails.
 //!
-//! All tests share paho's one lock and two threads, as connections of a service do.
+//! Tests share paho's one lock and two threads, as connections of a service do. Those
+//! that need its clock or the log for themselves run in a process of their own: [`alone`].
 #![allow(clippy::unwrap_used)]
 
 mod connect;
@@ -15,7 +16,8 @@ mod publish;
 mod subscribe;
 
 use std::future::Future;
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use adapter_paho::PahoConnector;
 use futures_util::StreamExt;
@@ -45,6 +47,35 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     tokio::time::timeout(PATIENCE, look)
         .await
         .unwrap_or_else(|_| panic!("waited in vain: {what}"));
+}
+
+/// Runs the test of this full name in a process of its own.
+fn alone<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F) {
+    const MARK: &str = "ADAPTER_PAHO_TEST_ALONE";
+    if std::env::var_os(MARK).is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        return runtime.block_on(test());
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture"])
+        .env(MARK, "")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while child.try_wait().unwrap().is_none() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Does nothing to one that has ended.
+    child.kill().unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let passed = output.status.success() && text.contains("1 passed");
+    assert!(passed, "{text}{}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn options(port: u16) -> ConnectOptions {

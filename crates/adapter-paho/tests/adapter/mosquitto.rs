@@ -5,7 +5,7 @@ use std::time::Duration;
 use tars_ports::{ConnectOptions, Connected, Credentials, ErrorKind, Fate, PublisherExt, QoS, Refusal, Subscriber};
 use tars_testkit::mosquitto::Mosquitto;
 
-use crate::{attempt, delivery, ended, failure, filter, lost, message, options, soon, tasks, until};
+use crate::{alone, attempt, delivery, ended, failure, filter, lost, message, options, soon, tasks, until};
 
 async fn broker() -> Mosquitto {
     Mosquitto::start().await.expect("Mosquitto starts")
@@ -199,19 +199,21 @@ async fn a_killed_broker_settles_every_receipt() {
     assert_eq!(tasks(), 0);
 }
 
-#[tokio::test]
-async fn a_paused_broker_is_given_up() {
-    let broker = broker().await;
-    let mut options = named(&broker, "c");
-    options.keep_alive = Duration::from_secs(1);
-    let mut connected = attempt(&options).await.unwrap();
-    broker.pause().unwrap();
-    assert!(
-        lost(ended(&mut connected.inbound).await)
-            .to_string()
-            .contains("PINGREQ stayed unanswered")
-    );
-    broker.resume().unwrap();
+#[test]
+fn a_paused_broker_is_given_up() {
+    alone("mosquitto::a_paused_broker_is_given_up", || async {
+        let broker = broker().await;
+        let mut options = named(&broker, "c");
+        options.keep_alive = Duration::from_secs(1);
+        let mut connected = attempt(&options).await.unwrap();
+        broker.pause().unwrap();
+        assert!(
+            lost(ended(&mut connected.inbound).await)
+                .to_string()
+                .contains("PINGREQ stayed unanswered")
+        );
+        broker.resume().unwrap();
+    });
 }
 
 /// SIGSTOP: bytes are accepted, nothing is answered, then everything is.

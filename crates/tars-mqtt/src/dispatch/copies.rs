@@ -14,7 +14,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tars_contracts::EnvelopeHead;
-use tars_ports::{AckOutcome, Connection, Delivery};
+use tars_ports::{AckOutcome, Connection, Delivery, QoS};
 use tokio::time::Instant;
 
 use super::received::{Gone, Received};
@@ -25,6 +25,7 @@ const MAX_ENTRIES: usize = 1024;
 
 struct Seen {
     hash: u64,
+    qos: QoS,
     gone: Gone,
     /// Copies that may still come.
     remaining: usize,
@@ -47,7 +48,8 @@ pub(crate) struct Copies {
 
 impl Copies {
     /// Whether this delivery is a copy of one that was noted; if so, it is
-    /// acknowledged together with that one.
+    /// acknowledged together with that one. One of a higher QoS (the broker granted the
+    /// other filter less) is none: the first, as best effort, may have been dropped.
     pub(crate) fn absorb(&mut self, delivery: &Delivery, connection: &dyn Connection, now: Instant) -> bool {
         while self.seen.front().is_some_and(|seen| seen.is_over(now)) {
             self.seen.pop_front();
@@ -56,7 +58,7 @@ impl Copies {
         let Some(seen) = self
             .seen
             .iter_mut()
-            .find(|seen| seen.hash == hash && seen.remaining > 0 && !seen.is_over(now))
+            .find(|seen| seen.hash == hash && seen.qos >= delivery.qos && seen.remaining > 0 && !seen.is_over(now))
         else {
             return false;
         };
@@ -81,6 +83,7 @@ impl Copies {
         }
         self.seen.push_back(Seen {
             hash: self.hash(&received.delivery),
+            qos: received.delivery.qos,
             gone: received.watch(),
             remaining: filters - 1,
             first: Arc::downgrade(received),
@@ -90,5 +93,35 @@ impl Copies {
     fn hash(&self, delivery: &Delivery) -> u64 {
         self.hasher
             .hash_one((delivery.topic.as_str(), &delivery.payload, delivery.retain))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tars_contracts::TopicName;
+    use tars_ports::mock::MockConnection;
+
+    use super::*;
+
+    #[test]
+    fn a_copy_of_a_higher_qos_is_not_given_up_for_one_that_may_be_dropped() {
+        let connection: Arc<dyn Connection> = Arc::new(MockConnection::new());
+        let topic: TopicName = "a/b".parse().unwrap();
+        let delivery = |qos| Delivery::new(topic.clone(), r#"{"id":"1","type":"t","data":{}}"#, qos);
+        let now = Instant::now();
+        for (first, second, is_copy) in [
+            (QoS::AtLeastOnce, QoS::AtLeastOnce, true),
+            (QoS::AtLeastOnce, QoS::AtMostOnce, true),
+            (QoS::AtMostOnce, QoS::AtLeastOnce, false),
+        ] {
+            let mut copies = Copies::default();
+            let received = Arc::new(Received::new(delivery(first), connection.clone(), None));
+            copies.note(&received, 2);
+            assert_eq!(
+                copies.absorb(&delivery(second), connection.as_ref(), now),
+                is_copy,
+                "{first} then {second}"
+            );
+        }
     }
 }

@@ -9,24 +9,27 @@ mod dedupe;
 mod queue;
 mod received;
 mod trie;
+mod work;
 mod worker;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use tars_contracts::{TopicFilter, TopicName};
-use tars_ports::{Connection, Delivery};
+use tars_ports::{Connection, Delivery, QoS};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 pub use self::queue::Overflow;
 pub(crate) use self::received::Received;
+pub use self::work::Unfinished;
+pub(crate) use self::work::Work;
 
 use self::copies::Copies;
 use self::dedupe::Dedupe;
 use self::queue::{Pushed, Queue};
-use self::received::{Job, Work};
 use self::trie::Trie;
+use self::work::Job;
 use crate::client::WeakClient;
 use crate::config::Config;
 use crate::handler::AnyHandler;
@@ -99,7 +102,7 @@ impl Dispatch {
             copies: Copies::default(),
             workers: JoinSet::new(),
             running: false,
-            work: Arc::default(),
+            work: shared.work.clone(),
             shared,
             client,
         }
@@ -130,7 +133,6 @@ impl Dispatch {
 
     /// Puts one back that [`insert`](Self::insert) replaced.
     pub(crate) fn restore(&mut self, entry: Arc<Entry>) {
-        entry.queue.reopen();
         self.insert(entry);
     }
 
@@ -170,7 +172,11 @@ impl Dispatch {
             count(&self.shared.stats.unrouted);
             tracing::warn!(topic = %delivery.topic, qos = %delivery.qos, "a message without a subscription was skipped");
         }
-        let received = Arc::new(Received::new(delivery, connection.clone()));
+        let held = (delivery.qos != QoS::AtMostOnce && !reached.is_empty()).then(|| {
+            let filter = reached.first().map(|entry| entry.filter.clone());
+            self.work.hold(delivery.topic.clone(), filter, delivery.payload.len())
+        });
+        let received = Arc::new(Received::new(delivery, connection.clone(), held));
         if overlapping {
             self.copies.note(&received, reached.len());
         }
@@ -226,7 +232,6 @@ impl Dispatch {
         self.running = true;
         let entries: Vec<_> = self.entries.values().cloned().collect();
         for entry in &entries {
-            entry.queue.reopen();
             self.spawn_workers(entry);
         }
     }
@@ -251,6 +256,7 @@ impl Dispatch {
             entry.discard(|_| true);
         }
         self.workers.shutdown().await;
+        self.entries.values().for_each(|entry| entry.queue.abandoned());
         cut_off
     }
 
@@ -262,7 +268,7 @@ impl Dispatch {
     fn spawn_workers(&mut self, entry: &Arc<Entry>) {
         // Workers of subscriptions that have ended are joined as we go.
         while self.workers.try_join_next().is_some() {}
-        for _ in 0..entry.options.concurrency {
+        for _ in 0..entry.queue.open(entry.options.concurrency) {
             self.workers
                 .spawn(worker::work(entry.clone(), self.shared.clone(), self.client.clone()));
         }

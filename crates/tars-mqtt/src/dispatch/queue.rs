@@ -5,7 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::received::{Job, Received};
+use super::received::Received;
+use super::work::Job;
 
 /// What to do with a QoS 0 message that finds its subscription's queue full.
 /// QoS 1 and 2 are never dropped: they are bounded by the connection's budget.
@@ -39,6 +40,8 @@ struct State {
     best_effort_bytes: usize,
     overflowing: bool,
     closed: bool,
+    /// Workers that wait here, or come back when they are done.
+    workers: usize,
 }
 
 /// First in, first out; bounded in QoS 0 messages and their bytes.
@@ -91,7 +94,8 @@ impl Queue {
                     };
                     state.forget(&dropped);
                 }
-            } else {
+            } else if state.best_effort <= self.capacity / 2 {
+                // Not at the first gap: a handler that is merely too slow makes one each time.
                 state.overflowing = false;
             }
             state.best_effort += 1;
@@ -118,6 +122,8 @@ impl Queue {
                     return Some(item);
                 }
                 if state.closed {
+                    // This one ends; the next shall see it too.
+                    state.workers = state.workers.saturating_sub(1);
                     self.available.notify_one();
                     return None;
                 }
@@ -132,9 +138,17 @@ impl Queue {
         self.available.notify_one();
     }
 
-    /// Takes in again, after a `close`.
-    pub(crate) fn reopen(&self) {
-        self.lock().closed = false;
+    /// Takes in, also again after a `close`. Returns how many workers to add, so that
+    /// there are `workers`: some of before may not have seen the end yet.
+    pub(crate) fn open(&self, workers: usize) -> usize {
+        let mut state = self.lock();
+        state.closed = false;
+        workers - std::mem::replace(&mut state.workers, workers).min(workers)
+    }
+
+    /// The workers were ended from outside.
+    pub(crate) fn abandoned(&self) {
+        self.lock().workers = 0;
     }
 
     /// Removes what has not been started and `unwanted` says, and returns how many.
@@ -159,5 +173,43 @@ impl State {
             self.best_effort -= 1;
             self.best_effort_bytes -= item.delivery.payload.len();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::FutureExt;
+    use tars_ports::mock::MockConnection;
+    use tars_ports::{Delivery, QoS};
+
+    use super::super::work::Work;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_burst_is_told_once_even_if_the_handler_takes_some_meanwhile() {
+        let queue = Queue::new(4, usize::MAX, Overflow::DropOldest);
+        let work = Arc::new(Work::default());
+        let connection: Arc<dyn tars_ports::Connection> = Arc::new(MockConnection::new());
+        let mut told = 0;
+        let mut push = || {
+            let delivery = Delivery::new("a".parse().unwrap(), "x", QoS::AtMostOnce);
+            let received = Arc::new(Received::new(delivery, connection.clone(), None));
+            if queue.push(Job::new(received, &work)) == (Pushed::Dropped { first: true }) {
+                told += 1;
+            }
+        };
+        for _ in 0..2 {
+            for n in 0..100 {
+                push();
+                if n % 10 == 0 {
+                    drop(queue.pop().await);
+                }
+            }
+            // The burst is over, and the queue drained.
+            while queue.pop().now_or_never().is_some() {}
+        }
+        assert_eq!(told, 2);
     }
 }

@@ -1,12 +1,12 @@
 //! A message on its way through the handlers, and the acknowledgement at its end.
 
-use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tars_ports::{AckOutcome, AckToken, Connection, Delivery, QoS};
-use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use super::work::Hold;
 
 /// One delivery, shared by all subscriptions it reaches. It is acknowledged when
 /// the last subscription that acknowledges after success has finished with it.
@@ -20,14 +20,17 @@ pub(crate) struct Received {
     copies: Mutex<Vec<AckToken>>,
     /// For who wants to know when nobody works on it any more.
     gone: OnceLock<Gone>,
+    /// Its place among what the client has taken in, unless it is best effort.
+    _held: Option<Hold>,
 }
 
 /// When a message was let go of, if it was.
 pub(crate) type Gone = Arc<OnceLock<Instant>>;
 
 impl Received {
-    pub(crate) fn new(delivery: Delivery, connection: Arc<dyn Connection>) -> Self {
+    pub(crate) fn new(delivery: Delivery, connection: Arc<dyn Connection>, held: Option<Hold>) -> Self {
         Self {
+            _held: held,
             delivery,
             connection,
             open: AtomicUsize::new(0),
@@ -79,8 +82,9 @@ impl Received {
     }
 
     /// Whether the broker still has it, so that it would come again on a session that is kept.
+    /// Without a token the adapter has acknowledged it by itself.
     pub(crate) fn is_unacknowledged(&self) -> bool {
-        self.is_reliable() && self.open.load(Ordering::Acquire) > 0
+        self.delivery.token.is_some() && self.open.load(Ordering::Acquire) > 0
     }
 }
 
@@ -89,61 +93,5 @@ impl Drop for Received {
         if let Some(gone) = self.gone.get() {
             let _ = gone.set(Instant::now());
         }
-    }
-}
-
-/// A message for one subscription. As long as it lives, the subscription has work.
-pub(crate) struct Job {
-    received: Arc<Received>,
-    _busy: Busy,
-}
-
-impl Job {
-    pub(crate) fn new(received: Arc<Received>, work: &Arc<Work>) -> Self {
-        work.jobs.fetch_add(1, Ordering::Relaxed);
-        Self {
-            received,
-            _busy: Busy(work.clone()),
-        }
-    }
-
-    pub(crate) fn received(&self) -> &Arc<Received> {
-        &self.received
-    }
-}
-
-impl Deref for Job {
-    type Target = Received;
-
-    fn deref(&self) -> &Received {
-        &self.received
-    }
-}
-
-/// How many jobs are queued or running.
-#[derive(Default)]
-pub(crate) struct Work {
-    jobs: AtomicUsize,
-    idle: Notify,
-}
-
-struct Busy(Arc<Work>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        if self.0.jobs.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.idle.notify_one();
-        }
-    }
-}
-
-impl Work {
-    pub(crate) fn jobs(&self) -> usize {
-        self.jobs.load(Ordering::Acquire)
-    }
-
-    /// Resolves after the last job has gone. One waiter only: the session.
-    pub(crate) async fn became_idle(&self) {
-        self.idle.notified().await;
     }
 }

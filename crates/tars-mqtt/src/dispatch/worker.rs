@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::Entry;
 use super::dedupe::{Admission, Key};
-use super::received::Job;
+use super::work::Job;
 use crate::client::WeakClient;
 use crate::context::Context;
 use crate::handler::Invalid;

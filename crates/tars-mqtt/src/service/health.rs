@@ -85,7 +85,18 @@ impl Health {
 
     /// The message to publish now, if there is one and nothing is on its way.
     pub(crate) fn next(&self, config: &Config) -> Option<Message> {
-        (self.due && self.in_flight.is_none()).then(|| message(&self.topic, &self.last, config))
+        (self.due && self.in_flight.is_none()).then(|| self.message(&self.last, config))
+    }
+
+    /// A status as it goes out.
+    pub(crate) fn message(&self, status: &HealthStatus, config: &Config) -> Message {
+        message(&self.topic, status, config)
+    }
+
+    /// The connection can never take it over.
+    pub(crate) fn rejected(&mut self, error: &Error) {
+        tracing::error!(%error, "the health status cannot be published");
+        self.fail_waiters(error);
     }
 
     /// The connection took it over.

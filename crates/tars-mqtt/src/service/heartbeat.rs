@@ -20,6 +20,8 @@ pub(crate) enum Pulse {
     Beat,
     /// The link is dead.
     Dead,
+    /// Beats do not come back here and never did: from now on only writing can fail.
+    NoEcho,
     Nothing,
 }
 
@@ -34,6 +36,9 @@ pub(crate) struct Heartbeat {
     unanswered: u32,
     /// Beats come back. If the broker refuses that, only writing can fail.
     pub(crate) echo: bool,
+    /// One has come back on this connection. A broker may grant the filter and send
+    /// nothing on it all the same (Mosquitto with an ACL file): that is no dead link.
+    echo_seen: bool,
 }
 
 impl Heartbeat {
@@ -46,6 +51,7 @@ impl Heartbeat {
             packets_seen: 0,
             unanswered: 0,
             echo: true,
+            echo_seen: false,
         }
     }
 
@@ -64,6 +70,11 @@ impl Heartbeat {
         if self.next_look.is_some_and(|look| look <= now) {
             self.next_look = None;
             if self.unanswered >= PATIENCE {
+                if self.echo && !self.echo_seen && self.packets_seen > 0 {
+                    self.echo = false;
+                    self.unanswered = 0;
+                    return Pulse::NoEcho;
+                }
                 return Pulse::Dead;
             }
         }
@@ -74,6 +85,11 @@ impl Heartbeat {
             return Pulse::Beat;
         }
         Pulse::Nothing
+    }
+
+    /// A beat came back.
+    pub(crate) fn echoed(&mut self) {
+        self.echo_seen = true;
     }
 
     /// A beat was, or could not be, handed to the connection.
@@ -96,6 +112,7 @@ mod tests {
         let start = Instant::now();
         let mut heartbeat = Heartbeat::new(INTERVAL, start);
         heartbeat.echo = echo;
+        heartbeat.echoed();
         loop {
             let now = heartbeat.next();
             let at = (now - start).as_secs_f64();
@@ -105,7 +122,7 @@ mod tests {
             match heartbeat.on_time(now, activity(at)) {
                 Pulse::Dead => return Some(at),
                 Pulse::Beat => heartbeat.sent(true),
-                Pulse::Nothing => {}
+                Pulse::Nothing | Pulse::NoEcho => {}
             }
         }
     }
@@ -128,6 +145,25 @@ mod tests {
     #[test]
     fn paused_reading_is_no_failure() {
         assert_eq!(run(60, true, |_| Activity::new(0, true)), None);
+    }
+
+    #[test]
+    fn a_broker_that_answers_and_never_echoes_is_no_dead_one() {
+        let start = Instant::now();
+        let judged = |packets_read: u64| {
+            let mut heartbeat = Heartbeat::new(INTERVAL, start);
+            std::iter::from_fn(|| {
+                let pulse = heartbeat.on_time(heartbeat.next(), Activity::new(packets_read, false));
+                if pulse == Pulse::Beat {
+                    heartbeat.sent(true);
+                }
+                Some(pulse)
+            })
+            .take(60)
+            .find(|pulse| matches!(pulse, Pulse::Dead | Pulse::NoEcho))
+        };
+        assert_eq!(judged(1), Some(Pulse::NoEcho), "it sent SUBACK at least");
+        assert_eq!(judged(0), Some(Pulse::Dead));
     }
 
     #[test]

@@ -37,6 +37,7 @@ impl IntoFuture for PublishHealth {
 
     fn into_future(self) -> Self::IntoFuture {
         async move {
+            self.client.shared().check_open()?;
             if !self.client.config().health {
                 return Ok(());
             }

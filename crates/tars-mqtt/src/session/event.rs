@@ -1,15 +1,19 @@
 //! What the session waits for, all in one place.
 
 use std::future::pending;
+use std::time::Duration;
 
 use futures_util::StreamExt;
-use tars_ports::{Connected, Error, Incoming, QoS, Refused, Settled};
-use tokio::time::{Instant, sleep_until};
+use tars_ports::{Connected, Connection, Error, Incoming, QoS, Refused, Settled};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::link::{Flight, Online, Phase};
 use super::subscriptions::Step;
 use super::{Command, Session};
 use crate::service::health::Health;
+
+/// How often a connection that is not read is looked at.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// The broker's answer to a [`Step`].
 pub(super) type Answer = Result<Vec<Result<QoS, Refused>>, Error>;
@@ -43,12 +47,14 @@ impl Session {
         let wake = self.next_wake();
         let draining = self.drain.is_some();
         let work = self.dispatch.work().clone();
+        let may_read = self.has_room();
         tokio::select! {
             command = self.commands.recv(), if self.handles_left => Event::Command(command),
             () = abandoned(self.connecting.as_mut()) => Event::ConnectAbandoned,
-            event = next_of(&mut self.phase, self.health.as_mut()) => event,
+            event = next_of(&mut self.phase, self.health.as_mut(), may_read) => event,
             () = self.shared.outbox.changed() => Event::Progress,
             () = work.became_idle(), if draining => Event::Progress,
+            () = work.freed(), if !may_read => Event::Progress,
             () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => Event::Time,
         }
     }
@@ -61,18 +67,22 @@ async fn abandoned(connecting: Option<&mut tokio::sync::oneshot::Sender<Result<(
     }
 }
 
-async fn next_of(phase: &mut Phase, health: Option<&mut Health>) -> Event {
+async fn next_of(phase: &mut Phase, health: Option<&mut Health>, may_read: bool) -> Event {
     match phase {
         Phase::Offline | Phase::Waiting(_) => pending().await,
         Phase::Connecting(attempt) => Event::Attempted(attempt.await),
-        Phase::Online(online) => online.next_event(health).await,
+        Phase::Online(online) => online.next_event(health, may_read).await,
     }
 }
 
 impl Online {
-    async fn next_event(&mut self, health: Option<&mut Health>) -> Event {
+    async fn next_event(&mut self, health: Option<&mut Health>, may_read: bool) -> Event {
         tokio::select! {
-            incoming = self.inbound.next() => Event::Arrived(incoming),
+            incoming = self.inbound.next(), if may_read || self.gone => Event::Arrived(incoming),
+            () = gone(self.connection.as_ref()), if !may_read && !self.gone => {
+                self.gone = true;
+                Event::Progress
+            }
             Some(flight) = self.in_flight.next() => Event::Settled(flight),
             (step, answer) = ready_or_never(&mut self.exchange) => {
                 self.exchange = None;
@@ -84,6 +94,13 @@ impl Online {
             }
             result = health_settled(health) => Event::HealthSettled(result),
         }
+    }
+}
+
+/// Resolves when the connection has ended, for when its stream is not read.
+async fn gone(connection: &dyn Connection) {
+    while connection.ready(QoS::AtMostOnce).await.is_ok() {
+        sleep(LOOK).await;
     }
 }
 

@@ -9,13 +9,14 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tars_contracts::{Heartbeat as Beat, TopicFilter};
 use tars_ports::{
-    Connected, Connection, Error, ErrorKind, Inbound, Incoming, Message, QoS, Receipt, Settled, TryPublishError,
+    Connected, Connection, Delivery, Error, ErrorKind, Inbound, Incoming, Message, QoS, Receipt, Settled,
+    TryPublishError,
 };
 use tokio::time::Instant;
 
 use super::Session;
 use super::event::Answer;
-use super::subscriptions::{Step, undo};
+use super::subscriptions::{Pending, Step};
 use crate::lifecycle::LifecycleEvent;
 use crate::service::heartbeat::Pulse;
 use crate::service::shutdown::ShutdownReport;
@@ -24,7 +25,7 @@ use crate::stats::count;
 
 /// Deliveries taken in a row before anything else gets its turn.
 const BATCH: usize = 64;
-/// How long an orderly end may take to write its DISCONNECT.
+/// How long an orderly end may take at least to write its DISCONNECT.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 pub(super) enum Phase {
@@ -54,6 +55,8 @@ pub(super) struct Online {
     pub(super) began: Instant,
     /// The watchdog ended it: the adapter only knows that it was closed on this side.
     pub(super) given_up: bool,
+    /// It has ended, and its stream is to be read to the end whatever the budget.
+    pub(super) gone: bool,
     /// Subscriptions are restored and health is told: the outbox may go on.
     pub(super) restored: bool,
     pub(super) in_flight: FuturesUnordered<BoxFuture<'static, Flight>>,
@@ -71,6 +74,7 @@ impl Online {
             inbound,
             began: Instant::now(),
             given_up: false,
+            gone: false,
             restored: false,
             in_flight: resumed
                 .into_iter()
@@ -122,7 +126,12 @@ impl Session {
         if online.exchange.is_none()
             && let Some(step) = self.subscriptions.next_step(&self.dispatch)
         {
-            online.exchange = Some(exchange(online.connection.clone(), step));
+            // Begun at once: the first beat must not go out before the filter it comes back on.
+            let mut exchange = exchange(online.connection.clone(), step);
+            online.exchange = Some(match (&mut exchange).now_or_never() {
+                Some(answered) => std::future::ready(answered).boxed(),
+                None => exchange,
+            });
         }
         if online.room.is_some() {
             return;
@@ -135,8 +144,10 @@ impl Session {
         {
             match online.publish(message) {
                 Some(Ok(receipt)) => health.sent(receipt),
-                // The end of the link is on its way, or there is no room.
-                Some(Err(_)) | None => return,
+                // The end of the link is on its way.
+                Some(Err(error)) if error.kind() == ErrorKind::NotConnected => return,
+                Some(Err(error)) => health.rejected(&error),
+                None => return,
             }
         }
         online.restored = true;
@@ -175,37 +186,66 @@ impl Session {
     /// Takes in what came, and what else is there already, up to a batch.
     pub(super) async fn arrived(&mut self, incoming: Option<Incoming>) -> Option<ShutdownReport> {
         let mut next = incoming;
-        for _ in 0..BATCH {
+        for taken in 1.. {
             match next {
                 Some(Incoming::Delivery(delivery)) => self.deliver(delivery),
                 Some(Incoming::Ended(ended)) => return self.link_ended(ended).await,
                 Some(_) => tracing::debug!("the adapter sent something this version does not know"),
                 None => return self.stream_ended().await,
             }
+            if taken == BATCH || !self.has_room() {
+                break;
+            }
             let Phase::Online(online) = &mut self.phase else {
-                return None;
+                break;
             };
             match online.inbound.next().now_or_never() {
                 Some(incoming) => next = incoming,
-                None => return None,
+                None => break,
             }
-        }
-        // The one taken last must not get lost with the end of the batch.
-        match next {
-            Some(Incoming::Delivery(delivery)) => self.deliver(delivery),
-            Some(Incoming::Ended(ended)) => return self.link_ended(ended).await,
-            Some(_) => {}
-            None => return self.stream_ended().await,
         }
         None
     }
 
-    fn deliver(&mut self, delivery: tars_ports::Delivery) {
+    /// Whether to keep what an ended connection had handed over while the budget was
+    /// reached. On a kept session it comes again; otherwise there is room for as much
+    /// once more, and only what is beyond that is lost.
+    fn may_keep(&self, delivery: &Delivery) -> bool {
+        let config = &self.shared.config;
+        let times = 1 + usize::from(config.clean_session);
+        let keep = delivery.qos == QoS::AtMostOnce
+            || self
+                .shared
+                .work
+                .has_room(config.inbound_messages * times, config.inbound_bytes * times);
+        if !keep && config.clean_session {
+            count(&self.shared.stats.dropped);
+            tracing::error!(topic = %delivery.topic, "a message is lost: handlers are stuck, and its connection ended");
+        }
+        keep
+    }
+
+    /// Whether more may be taken in: at the budget it waits in the adapter, and there
+    /// reading pauses.
+    pub(super) fn has_room(&self) -> bool {
+        let config = &self.shared.config;
+        self.shared.work.has_room(config.inbound_messages, config.inbound_bytes)
+    }
+
+    fn deliver(&mut self, delivery: Delivery) {
+        if let Some(heartbeat) = &mut self.heartbeat
+            && self.keepalive_topic.as_ref() == Some(&delivery.topic)
+        {
+            heartbeat.echoed();
+        }
         if self.drain.is_some() {
             // Nothing new is started. What is not acknowledged stays the broker's.
             return;
         }
         if let Phase::Online(online) = &self.phase {
+            if online.gone && !self.may_keep(&delivery) {
+                return;
+            }
             self.dispatch
                 .deliver(delivery, &online.connection, self.keepalive_topic.as_ref());
         }
@@ -222,10 +262,7 @@ impl Session {
                                 restored.push((filter, granted));
                             }
                         }
-                        Err(_) => {
-                            let what = "the broker refused the subscription (SUBACK 0x80): may this client read it?";
-                            self.not_granted(&filter, &Error::new(ErrorKind::SubscriptionRefused, what));
-                        }
+                        Err(_) => self.refused(&filter),
                     }
                 }
                 if !restored.is_empty() {
@@ -245,7 +282,7 @@ impl Session {
                 tracing::warn!(%error, "the broker did not answer");
                 if let Step::Subscribe(filters) = step {
                     for (filter, _) in filters {
-                        self.not_granted(&filter, &error);
+                        self.fail_pending(&filter, &error);
                     }
                 }
                 if let Some(online) = self.online() {
@@ -257,47 +294,44 @@ impl Session {
 
     /// Returns whether that restored what an earlier connection had.
     fn granted(&mut self, filter: &TopicFilter, asked: QoS, granted: QoS) -> bool {
-        self.subscriptions.granted(filter, asked);
-        let pending = self.subscriptions.take_pending(filter);
-        let restored = pending.is_empty() && !self.subscriptions.is_echo(filter);
-        for pending in pending {
-            let id = pending.entry.id;
-            if let Err(Ok(_)) = pending.reply.send(Ok((id, granted))) {
-                // Whoever asked is gone: undone, unless another handler was there before.
-                let current = self.dispatch.entry(filter).is_some_and(|entry| entry.id == id);
-                if current {
-                    self.dispatch.remove(filter);
-                    match pending.replaced {
-                        Some(replaced) => self.dispatch.restore(replaced),
-                        None => self.subscriptions.leave(filter.clone(), None),
-                    }
-                }
-            } else {
-                tracing::debug!(%filter, %granted, "subscribed");
+        let (waiting, restored) = self.subscriptions.granted(filter, asked);
+        for Pending { place, reply, .. } in waiting {
+            match reply.send(Ok((place.entry.id, granted))) {
+                Ok(()) => tracing::debug!(%filter, %granted, "subscribed"),
+                // Whoever asked is gone. What nobody wants leaves the wire with the next step.
+                Err(_) => self.subscriptions.undo(&mut self.dispatch, place),
             }
         }
         restored
     }
 
-    fn not_granted(&mut self, filter: &TopicFilter, error: &Error) {
+    fn refused(&mut self, filter: &TopicFilter) {
         self.subscriptions.refused(filter);
+        let what = "the broker refused the subscription (SUBACK 0x80): may this client read it?";
+        let error = Error::new(ErrorKind::SubscriptionRefused, what);
         if self.subscriptions.is_echo(filter) {
             tracing::warn!(%filter, %error, "own heartbeats cannot be received: the watchdog sees only failed writes");
             if let Some(heartbeat) = &mut self.heartbeat {
                 heartbeat.echo = false;
             }
-            return;
         }
-        let pending = self.subscriptions.take_pending(filter);
-        if pending.is_empty() {
+        let nobody_waited = !self.fail_pending(filter, &error);
+        if nobody_waited && self.dispatch.entry(filter).is_some() {
             tracing::error!(%filter, %error, "a subscription was not restored");
             let filter = filter.clone();
             self.shared.emit(LifecycleEvent::SubscriptionRefused { filter });
         }
-        for pending in pending {
-            undo(&mut self.dispatch, &pending);
-            let _ = pending.reply.send(Err(error.clone()));
+    }
+
+    /// Fails who waits for this filter. Returns whether there was anybody.
+    fn fail_pending(&mut self, filter: &TopicFilter, error: &Error) -> bool {
+        let waiting = self.subscriptions.take_pending(filter);
+        let anybody = !waiting.is_empty();
+        for Pending { place, reply, .. } in waiting {
+            self.subscriptions.undo(&mut self.dispatch, place);
+            let _ = reply.send(Err(error.clone()));
         }
+        anybody
     }
 
     /// Publishes a beat, or notices that nobody answers any more.
@@ -321,6 +355,11 @@ impl Session {
                     count(&self.shared.stats.beats);
                 }
             }
+            Pulse::NoEcho => tracing::warn!(
+                %topic,
+                "the broker granted the own keepalive topic and sends no heartbeat back (may this client read it?): \
+                 the watchdog sees only failed writes",
+            ),
             Pulse::Dead => {
                 tracing::warn!("three heartbeats in a row failed: the link is given up");
                 online.given_up = true;
@@ -329,15 +368,17 @@ impl Session {
         }
     }
 
-    /// Ends the link in good order. Returns whether DISCONNECT was sent.
-    pub(super) async fn end_link(&mut self) -> bool {
+    /// Ends the link in good order; what was taken over has until then to be written.
+    /// Returns whether DISCONNECT was sent.
+    pub(super) async fn end_link(&mut self, until: Instant) -> bool {
         self.shared.live.store(None);
         self.stable_at = None;
         self.heartbeat = None;
         let Phase::Online(mut online) = std::mem::replace(&mut self.phase, Phase::Offline) else {
             return false;
         };
-        let farewell = tokio::time::timeout(FAREWELL, online.connection.disconnect()).await;
+        let until = until.max(Instant::now() + FAREWELL);
+        let farewell = tokio::time::timeout_at(until, online.connection.disconnect()).await;
         let disconnected = matches!(farewell, Ok(Ok(())));
         if !disconnected {
             tracing::warn!("DISCONNECT could not be sent: the broker will publish the last will");

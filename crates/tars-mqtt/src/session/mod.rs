@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use self::backoff::Backoff;
 use self::event::Event;
 use self::link::Phase;
-use self::subscriptions::{Pending, SubscribeReply, Subscriptions, UnsubscribeReply, check_shared};
+use self::subscriptions::{Place, SubscribeReply, Subscriptions, UnsubscribeReply, check_shape, check_shared};
 use crate::client::WeakClient;
 use crate::dispatch::{Dispatch, Entry};
 use crate::lifecycle::{LifecycleEvent, State};
@@ -177,14 +177,25 @@ impl Session {
             Command::Connect(reply) => self.connect(reply),
             Command::Subscribe { route, reply } => self.subscribe(*route, reply),
             Command::Unsubscribe { filter, id, reply } => self.unsubscribe(filter, id, reply),
-            Command::Health { status, reply } => {
-                let online = self.online().is_some();
-                match &mut self.health {
-                    Some(health) => health.set(status, online, Some(reply)),
-                    None => drop(reply.send(Ok(()))),
-                }
-            }
+            Command::Health { status, reply } => self.tell_health(status, reply),
             Command::End(ending, reply) => self.begin_drain(ending, reply),
+        }
+    }
+
+    fn tell_health(&mut self, status: HealthStatus, reply: oneshot::Sender<Result<(), Error>>) {
+        if let Some(drain) = &self.drain {
+            // The last word is that of the end, whatever a task of the service still reports.
+            let _ = reply.send(Err(Error::new(drain.error_kind(), "the client is ending")));
+            return;
+        }
+        let online = self.online().is_some();
+        let Some(health) = &mut self.health else {
+            let _ = reply.send(Ok(()));
+            return;
+        };
+        match self.shared.check(&health.message(&status, &self.shared.config)) {
+            Ok(()) => health.set(status, online, Some(reply)),
+            Err(error) => drop(reply.send(Err(error))),
         }
     }
 
@@ -208,6 +219,7 @@ impl Session {
     fn entry(&self, route: Route) -> Result<Arc<Entry>, Error> {
         let filter = route.check()?;
         check_shared(&filter, &self.dispatch)?;
+        check_shape(&filter, self.shared.config.max_packet_size)?;
         if route.options.acknowledge == Some(Acknowledge::AfterSuccess) && !self.shared.capabilities.manual_ack {
             let what = "this adapter acknowledges on receipt and cannot do it after success";
             return Err(Error::new(ErrorKind::Unsupported, what));
@@ -221,7 +233,11 @@ impl Session {
     }
 
     fn subscribe(&mut self, route: Route, reply: SubscribeReply) {
-        if self.drain.is_some() || matches!(self.phase, Phase::Offline) {
+        if let Some(drain) = &self.drain {
+            let _ = reply.send(Err(Error::new(drain.error_kind(), "the client is ending")));
+            return;
+        }
+        if matches!(self.phase, Phase::Offline) {
             let _ = reply.send(Err(Error::new(ErrorKind::NotConnected, "the client is not connected")));
             return;
         }
@@ -230,15 +246,23 @@ impl Session {
             Ok(entry) => {
                 // The handler first: a retained message may come before SUBACK.
                 let replaced = self.dispatch.insert(entry.clone());
-                self.subscriptions.add(Pending { entry, replaced, reply });
+                let place = Place { entry, replaced };
+                self.subscriptions.add(place, reply, &mut self.dispatch);
             }
         }
     }
 
     fn unsubscribe(&mut self, filter: TopicFilter, id: Option<u64>, reply: UnsubscribeReply) {
+        if let Err(error) = check_shape(&filter, self.shared.config.max_packet_size) {
+            let _ = reply.send(Err(error));
+            return;
+        }
         let current = self.dispatch.entry(&filter).map(|entry| entry.id);
-        if id.is_some() && id != current {
+        if let Some(id) = id
+            && current != Some(id)
+        {
             // Another handler has taken its place: that one stays.
+            self.subscriptions.forget_replaced(&filter, id);
             let _ = reply.send(Ok(()));
             return;
         }
@@ -250,7 +274,7 @@ impl Session {
             let _ = pending.reply.send(Err(error));
         }
         self.dispatch.remove(&filter);
-        self.subscriptions.leave(filter, Some(reply));
+        self.subscriptions.leave(filter, reply);
     }
 
     fn begin_drain(&mut self, ending: Ending, reply: Option<oneshot::Sender<ShutdownReport>>) {
@@ -262,10 +286,11 @@ impl Session {
             }
             return;
         }
-        let keep_reliable = self.shared.config.clean_session;
+        // On a kept session the broker sends again what it has no acknowledgement for.
+        let clean = self.shared.config.clean_session;
         let unstarted = self
             .dispatch
-            .wind_down(|received| keep_reliable && received.is_reliable());
+            .wind_down(|received| received.is_reliable() && (clean || !received.is_unacknowledged()));
         self.drain = Some(Drain {
             ending,
             deadline: Instant::now() + self.shared.config.shutdown_timeout,
@@ -313,7 +338,7 @@ impl Session {
             self.shared.close();
         }
         let unsettled = self.shared.outbox.fail_all(kind, why);
-        let disconnected = self.end_link().await;
+        let disconnected = self.end_link(drain.deadline).await;
         let error = Error::new(kind, "the client was ended");
         self.fail_waiters(&error);
         let report = drain.report(cut_off, unsettled, disconnected);
@@ -344,10 +369,11 @@ impl Session {
 
     /// Ends the session without asking anybody to finish.
     async fn end_abruptly(&mut self, why: &str) -> ShutdownReport {
-        self.shared.close();
+        // The link first: a dead letter that fails now must not be followed by its acknowledgement.
         if let Some(live) = self.shared.live.swap(None) {
             live.connection.close();
         }
+        self.shared.close();
         self.phase = Phase::Offline;
         let cut_off = self.dispatch.stop().await;
         let unsettled = self.shared.outbox.fail_all(ErrorKind::Closed, why);
@@ -382,5 +408,16 @@ impl Session {
             self.shared.stats.lost_unsent.fetch_add(unsent, Ordering::Relaxed);
             tracing::warn!(unsent, "QoS 0 messages were lost with the link");
         }
+    }
+}
+
+impl Drop for Session {
+    /// However it goes, nobody waits for it any more: its runtime may end under it.
+    fn drop(&mut self) {
+        self.shared.live.store(None);
+        self.shared.close();
+        let why = "the client's task has ended";
+        self.shared.outbox.fail_all(ErrorKind::Closed, why);
+        self.shared.set_state(State::Disconnected);
     }
 }

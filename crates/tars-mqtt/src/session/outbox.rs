@@ -6,6 +6,7 @@
 //! connection. Bounded in messages and bytes: at the bound, taking in waits.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
@@ -38,7 +39,8 @@ struct State {
     next: u64,
     deadlines: BTreeSet<(Instant, u64)>,
     waiters: HashMap<u64, (Settler, Room)>,
-    closed: bool,
+    /// Why nothing is taken in at present, if so.
+    refusing: Option<ErrorKind>,
 }
 
 /// See the module.
@@ -47,6 +49,8 @@ pub(crate) struct Outbox {
     messages: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     max_bytes: usize,
+    /// Bytes of the message for which there was no room last.
+    refused_bytes: AtomicU32,
     changed: Notify,
     stats: Arc<Counters>,
 }
@@ -59,6 +63,7 @@ impl Outbox {
             messages: Arc::new(Semaphore::new(max_messages.clamp(1, Semaphore::MAX_PERMITS))),
             bytes: Arc::new(Semaphore::new(max_bytes)),
             max_bytes,
+            refused_bytes: AtomicU32::new(1),
             changed: Notify::new(),
             stats,
         }
@@ -78,7 +83,7 @@ impl Outbox {
         patience: Instant,
         deadline: Instant,
     ) -> Result<Receipt, Error> {
-        match tokio::time::timeout_at(patience, self.acquire(&message)).await {
+        match tokio::time::timeout_at(patience, self.acquire(self.counted_bytes(&message))).await {
             Ok(room) => self.insert(message, deadline, room?),
             Err(_) => {
                 let what = "too many publishes are unsettled, there was no room for another";
@@ -89,24 +94,31 @@ impl Outbox {
 
     /// Takes a message in, or gives it back when there is no room.
     pub(crate) fn try_append(&self, message: Message, deadline: Instant) -> Result<Receipt, TryPublishError> {
-        match self.acquire(&message).now_or_never() {
+        match self.acquire(self.counted_bytes(&message)).now_or_never() {
             Some(room) => room
                 .and_then(|room| self.insert(message, deadline, room))
                 .map_err(TryPublishError::Failed),
-            None => Err(TryPublishError::Full(message)),
+            None => {
+                self.refused_bytes
+                    .store(self.counted_bytes(&message), Ordering::Relaxed);
+                Err(TryPublishError::Full(message))
+            }
         }
     }
 
-    /// Resolves when there may be room again.
+    /// Resolves when there may be room for the message that was given back last.
     pub(crate) async fn room(&self) -> Result<(), Error> {
-        drop(self.messages.acquire().await.map_err(|_| closed())?);
-        Ok(())
+        let bytes = self.refused_bytes.load(Ordering::Relaxed);
+        self.acquire(bytes).await.map(drop)
     }
 
-    async fn acquire(&self, message: &Message) -> Result<Room, Error> {
-        let messages = self.messages.clone().acquire_owned().await.map_err(|_| closed())?;
+    fn counted_bytes(&self, message: &Message) -> u32 {
         // A message larger than the whole outbox still passes, alone.
-        let bytes = message.payload.len().clamp(1, self.max_bytes) as u32;
+        message.payload.len().clamp(1, self.max_bytes) as u32
+    }
+
+    async fn acquire(&self, bytes: u32) -> Result<Room, Error> {
+        let messages = self.messages.clone().acquire_owned().await.map_err(|_| closed())?;
         let bytes = self
             .bytes
             .clone()
@@ -122,8 +134,8 @@ impl Outbox {
     fn insert(&self, message: Message, deadline: Instant, room: Room) -> Result<Receipt, Error> {
         let (settler, receipt) = Receipt::pair();
         let mut state = self.lock();
-        if state.closed {
-            return Err(closed());
+        if let Some(kind) = state.refusing {
+            return Err(Error::new(kind, "the client was ended").with_fate(Fate::NotSent));
         }
         let sequence = state.sequence;
         state.sequence += 1;
@@ -180,6 +192,7 @@ impl Outbox {
     /// order, but for the flows that the connection itself goes on with.
     pub(crate) fn rewind(&self, resumed: &[u64]) {
         let mut state = self.lock();
+        state.refusing.take_if(|kind| *kind == ErrorKind::NotConnected);
         state.next = 0;
         for (sequence, entry) in &mut state.entries {
             entry.in_flight = resumed.contains(sequence);
@@ -224,14 +237,17 @@ impl Outbox {
         }
     }
 
-    /// Fails everything that is unsettled: the session ends here.
+    /// Fails everything that is unsettled, and who waits for room, until the next
+    /// [`rewind`](Self::rewind): the session ends here.
     pub(crate) fn fail_all(&self, kind: ErrorKind, why: &str) -> usize {
-        let entries: Vec<(u64, bool)> = self
-            .lock()
+        let mut state = self.lock();
+        state.refusing.get_or_insert(kind);
+        let entries: Vec<(u64, bool)> = state
             .entries
             .iter()
             .map(|(sequence, entry)| (*sequence, entry.tried))
             .collect();
+        drop(state);
         for (sequence, tried) in &entries {
             let error = Error::new(kind, why.to_owned()).with_fate(fate(*tried));
             self.remove(*sequence, Err(error));
@@ -241,7 +257,7 @@ impl Outbox {
 
     /// Takes nothing in any more, and fails who waits for room.
     pub(crate) fn close(&self) {
-        self.lock().closed = true;
+        self.lock().refusing = Some(ErrorKind::Closed);
         self.messages.close();
         self.bytes.close();
     }

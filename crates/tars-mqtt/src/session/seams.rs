@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
-use tars_ports::{ConnectOptions, Connected, Credentials, EndReason, Ended, Error, ErrorKind};
+use tars_ports::{ConnectOptions, Connected, Credentials, EndReason, Ended, Error, ErrorKind, SessionState};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Session;
@@ -62,9 +63,14 @@ impl Session {
     }
 
     pub(super) fn established(&mut self, connected: Connected) {
+        if self.connecting.as_ref().is_some_and(oneshot::Sender::is_closed) {
+            // Given up at the last moment.
+            return self.give_up_connecting();
+        }
         let now = Instant::now();
         let session_present = connected.session_present;
         let reconnected = self.connected_before;
+        self.carried = SessionState::new();
         let config = &self.shared.config;
         count(&self.shared.stats.connects);
         tracing::info!(
@@ -75,6 +81,11 @@ impl Session {
         self.dispatch.connection_began(session_present);
         if !reconnected && self.drain.is_none() {
             self.dispatch.start();
+            if !self.shared.capabilities.manual_ack {
+                tracing::warn!(
+                    "this adapter acknowledges messages on receipt: what fails or is cut off does not come again"
+                );
+            }
         }
         self.subscriptions.connection_began(session_present);
         if let Some(health) = &mut self.health {
@@ -104,12 +115,7 @@ impl Session {
         self.shared.emit(LifecycleEvent::ConnectFailed { error: error.clone() });
         let first = self.connecting.is_some();
         if first && !self.shared.config.connect_retry {
-            self.phase = Phase::Offline;
-            self.back_to_start();
-            if let Some(reply) = self.connecting.take() {
-                let _ = reply.send(Err(error));
-            }
-            return;
+            return self.back_to_start(&error);
         }
         tracing::warn!(%error, "could not connect");
         self.schedule(error.is_transient());
@@ -130,19 +136,24 @@ impl Session {
     }
 
     pub(super) fn give_up_connecting(&mut self) {
-        self.connecting = None;
-        self.phase = Phase::Offline;
-        self.back_to_start();
+        self.back_to_start(&Error::new(ErrorKind::NotConnected, "connecting was given up"));
     }
 
-    /// No connection came about: as before `connect()`.
-    fn back_to_start(&self) {
+    /// No connection came about: as before `connect()`. Who waited for it is told.
+    fn back_to_start(&mut self, error: &Error) {
+        self.phase = Phase::Offline;
         let ended_before = self.shared.stats.connects.load(std::sync::atomic::Ordering::Relaxed) > 0;
         self.shared.set_state(if ended_before {
             State::Disconnected
         } else {
             State::Created
         });
+        if let Some(reply) = self.connecting.take() {
+            let _ = reply.send(Err(error.clone()));
+        }
+        self.fail_waiters(
+            &Error::new(ErrorKind::NotConnected, "the client could not connect").with_source(error.clone()),
+        );
     }
 
     pub(super) async fn stream_ended(&mut self) -> Option<ShutdownReport> {

@@ -16,12 +16,26 @@ use crate::dispatch::{Dispatch, Entry};
 pub(crate) type SubscribeReply = oneshot::Sender<Result<(u64, QoS), Error>>;
 pub(crate) type UnsubscribeReply = oneshot::Sender<Result<(), Error>>;
 
+/// A subscription that took its place among the handlers before it was granted.
+pub(crate) struct Place {
+    pub(crate) entry: Arc<Entry>,
+    /// The one that stood there; it comes back if this one is refused.
+    pub(crate) replaced: Option<Arc<Entry>>,
+}
+
 /// A subscription that waits for the broker's answer.
 pub(crate) struct Pending {
-    pub(crate) entry: Arc<Entry>,
-    /// The one whose place it took; it comes back if this one is refused.
-    pub(crate) replaced: Option<Arc<Entry>>,
+    pub(crate) place: Place,
     pub(crate) reply: SubscribeReply,
+    /// The SUBSCRIBE under way is its own. Until then its filter is to be sent even if
+    /// the wire has it: a new handler wants the retained messages.
+    sent: bool,
+}
+
+impl Pending {
+    fn is_abandoned(&self) -> bool {
+        !self.sent && self.reply.is_closed()
+    }
 }
 
 /// What to ask the broker for next.
@@ -36,8 +50,6 @@ pub(crate) enum Step {
 pub(crate) struct Subscriptions {
     /// What the broker's session has, with the QoS asked for.
     wire: HashMap<TopicFilter, QoS>,
-    /// To be sent even if the wire has it: a new handler wants the retained messages.
-    fresh: HashSet<TopicFilter>,
     /// Refused in this connection: not asked for again before the next.
     refused: HashSet<TopicFilter>,
     pending: HashMap<TopicFilter, Vec<Pending>>,
@@ -59,30 +71,80 @@ impl Subscriptions {
     pub(crate) fn connection_began(&mut self, session_present: bool) {
         if !session_present {
             self.wire.clear();
+            self.leaving.drain().for_each(|(_, replies)| answer(replies));
         }
         self.refused.clear();
+        // What was under way with the old connection is asked for again.
+        for pending in self.pending.values_mut().flatten() {
+            pending.sent = false;
+        }
         self.quiet = false;
     }
 
     /// A handler is in place and wants its filter.
-    pub(crate) fn add(&mut self, pending: Pending) {
-        let filter = pending.entry.filter.clone();
-        self.fresh.insert(filter.clone());
+    pub(crate) fn add(&mut self, place: Place, reply: SubscribeReply, dispatch: &mut Dispatch) {
+        let filter = place.entry.filter.clone();
         self.refused.remove(&filter);
-        self.pending.entry(filter).or_default().push(pending);
+        let sent = false;
+        self.pending
+            .entry(filter)
+            .or_default()
+            .push(Pending { place, reply, sent });
+        // During an outage nothing is granted for long: who gave up leaves nothing behind.
+        self.drop_abandoned(dispatch);
         self.quiet = false;
     }
 
-    /// A handler is gone; the filter may go.
-    pub(crate) fn leave(&mut self, filter: TopicFilter, reply: Option<UnsubscribeReply>) {
-        self.fresh.remove(&filter);
-        self.leaving.entry(filter).or_default().extend(reply);
+    fn drop_abandoned(&mut self, dispatch: &mut Dispatch) {
+        let mut abandoned = Vec::new();
+        self.pending.retain(|_, pending| {
+            abandoned.extend(pending.extract_if(.., |pending| pending.is_abandoned()));
+            !pending.is_empty()
+        });
+        for pending in abandoned.into_iter().rev() {
+            self.undo(dispatch, pending.place);
+        }
+    }
+
+    /// A handler is gone; the filter may go, and is given back even if this client did
+    /// not ask for it: a session that was kept may have it from an earlier process.
+    pub(crate) fn leave(&mut self, filter: TopicFilter, reply: UnsubscribeReply) {
+        self.leaving.entry(filter).or_default().push(reply);
         self.quiet = false;
     }
 
-    /// Takes out who waits for this filter to be granted.
+    /// The handler with this number does not come back if its replacement is refused.
+    pub(crate) fn forget_replaced(&mut self, filter: &TopicFilter, id: u64) {
+        for pending in self.pending.get_mut(filter).into_iter().flatten() {
+            pending.place.replaced.take_if(|replaced| replaced.id == id);
+        }
+    }
+
+    /// Takes out who waits for this filter to be granted, the last one first: what it
+    /// replaced may be the one before it.
     pub(crate) fn take_pending(&mut self, filter: &TopicFilter) -> Vec<Pending> {
-        self.pending.remove(filter).unwrap_or_default()
+        let mut pending = self.pending.remove(filter).unwrap_or_default();
+        pending.reverse();
+        pending
+    }
+
+    /// A subscription that did not come about: its handler goes, the one before it returns.
+    pub(crate) fn undo(&mut self, dispatch: &mut Dispatch, undone: Place) {
+        let (filter, id) = (&undone.entry.filter, undone.entry.id);
+        if dispatch.entry(filter).is_some_and(|current| current.id == id) {
+            dispatch.remove(filter);
+            if let Some(replaced) = undone.replaced {
+                dispatch.restore(replaced);
+            }
+            return;
+        }
+        // A later one took its place: that one now stands for what was before this one.
+        for later in self.pending.get_mut(filter).into_iter().flatten() {
+            let replaced = &mut later.place.replaced;
+            if replaced.as_ref().is_some_and(|replaced| replaced.id == id) {
+                replaced.clone_from(&undone.replaced);
+            }
+        }
     }
 
     /// The next exchange with the broker, or `None` when it has all it should.
@@ -95,29 +157,41 @@ impl Subscriptions {
             .iter()
             .filter(|(filter, qos)| {
                 !self.refused.contains(*filter)
-                    && (self.fresh.contains(*filter) || self.wire.get(*filter).is_none_or(|has| has < *qos))
+                    && (self.is_new(filter) || self.wire.get(*filter).is_none_or(|has| has < *qos))
             })
             .map(|(filter, qos)| (filter.clone(), *qos))
             .collect();
         if !missing.is_empty() {
+            for (filter, _) in &missing {
+                for pending in self.pending.get_mut(filter).into_iter().flatten() {
+                    pending.sent = true;
+                }
+            }
             return Some(Step::Subscribe(missing));
         }
-        let extra: Vec<_> = self
+        // Another handler wants it meanwhile: it stays.
+        self.leaving.retain(|filter, replies| {
+            let wanted = wanted.contains_key(filter);
+            if wanted {
+                answer(std::mem::take(replies));
+            }
+            !wanted
+        });
+        let extra: HashSet<_> = self
             .wire
             .keys()
             .filter(|filter| !wanted.contains_key(*filter))
+            .chain(self.leaving.keys())
             .cloned()
             .collect();
-        // Who wanted a filter gone that is not there has what they wanted.
-        self.leaving.retain(|filter, replies| {
-            let on_wire = self.wire.contains_key(filter) && !wanted.contains_key(filter);
-            if !on_wire {
-                answer(std::mem::take(replies));
-            }
-            on_wire
-        });
         self.quiet = extra.is_empty();
-        (!self.quiet).then_some(Step::Unsubscribe(extra))
+        (!self.quiet).then(|| Step::Unsubscribe(extra.into_iter().collect()))
+    }
+
+    fn is_new(&self, filter: &TopicFilter) -> bool {
+        self.pending
+            .get(filter)
+            .is_some_and(|pending| pending.iter().any(|pending| !pending.sent))
     }
 
     /// All filters with the QoS they need on the wire. The client's own filter stays
@@ -144,26 +218,33 @@ impl Subscriptions {
                 }
             }
         }
+        let refused = |filter| self.refused.contains(filter) && !self.wire.contains_key(filter);
         if let Some(echo) = &self.echo
             && !wanted
                 .keys()
-                .any(|filter| filter.share_group().is_none() && filter.covers(echo))
+                .any(|filter| filter.share_group().is_none() && filter.covers(echo) && !refused(filter))
         {
             wanted.insert(echo.clone(), QoS::AtMostOnce);
         }
         wanted
     }
 
-    /// The broker has this filter now.
-    pub(crate) fn granted(&mut self, filter: &TopicFilter, asked: QoS) {
-        self.fresh.remove(filter);
-        self.wire.insert(filter.clone(), asked);
+    /// The broker has this filter now. Returns who waited for that, the last one first,
+    /// and whether the filter is back that an earlier connection had.
+    pub(crate) fn granted(&mut self, filter: &TopicFilter, asked: QoS) -> (Vec<Pending>, bool) {
+        let raised = self.wire.insert(filter.clone(), asked).is_some();
         self.quiet = false;
+        // Who came while the exchange was under way waits for one of their own.
+        let (granted, later): (Vec<_>, Vec<_>) = self.take_pending(filter).into_iter().partition(|p| p.sent);
+        if !later.is_empty() {
+            self.pending.insert(filter.clone(), later.into_iter().rev().collect());
+        }
+        let restored = granted.is_empty() && !raised && !self.is_echo(filter);
+        (granted, restored)
     }
 
     /// The broker does not want to have it.
     pub(crate) fn refused(&mut self, filter: &TopicFilter) {
-        self.fresh.remove(filter);
         self.refused.insert(filter.clone());
         self.quiet = false;
     }
@@ -183,12 +264,11 @@ impl Subscriptions {
 
     /// Fails who still waits; the handlers of subscriptions never granted go.
     pub(crate) fn fail_pending(&mut self, dispatch: &mut Dispatch, error: &Error) {
-        for (filter, pending) in std::mem::take(&mut self.pending) {
-            for pending in pending {
-                undo(dispatch, &pending);
-                let _ = pending.reply.send(Err(error.clone()));
+        for pending in std::mem::take(&mut self.pending).into_values() {
+            for Pending { place, reply, .. } in pending.into_iter().rev() {
+                self.undo(dispatch, place);
+                let _ = reply.send(Err(error.clone()));
             }
-            self.fresh.remove(&filter);
         }
         for (_, replies) in std::mem::take(&mut self.leaving) {
             for reply in replies {
@@ -196,20 +276,6 @@ impl Subscriptions {
             }
         }
         self.quiet = false;
-    }
-}
-
-/// A subscription that did not come about: its handler goes, the one before it returns.
-pub(crate) fn undo(dispatch: &mut Dispatch, pending: &Pending) {
-    let filter = &pending.entry.filter;
-    if dispatch
-        .entry(filter)
-        .is_some_and(|current| current.id == pending.entry.id)
-    {
-        dispatch.remove(filter);
-        if let Some(replaced) = &pending.replaced {
-            dispatch.restore(replaced.clone());
-        }
     }
 }
 
@@ -232,4 +298,22 @@ pub(crate) fn check_shared(filter: &TopicFilter, dispatch: &Dispatch) -> Result<
             format!("a shared subscription must not overlap another one of the same client, here {other}"),
         )),
     }
+}
+
+/// What no broker would take. A filter that fits no SUBSCRIBE would cost the connection,
+/// again and again.
+pub(crate) fn check_shape(filter: &TopicFilter, max_packet_size: usize) -> Result<(), Error> {
+    /// Packet type, remaining length, packet id; length and QoS of the filter (MQTT 3.1.1 section 3.8).
+    const AROUND: usize = 1 + 4 + 2 + 2 + 1;
+    /// As Mosquitto has it. The trie is as deep as its deepest filter.
+    const MOST_LEVELS: usize = 200;
+    if filter.as_str().len() + AROUND > max_packet_size {
+        let what = format!("the filter is above the packet limit of {max_packet_size} bytes (MQTT_MAX_PACKET_SIZE)");
+        return Err(Error::new(ErrorKind::TooLarge, what));
+    }
+    if filter.levels().count() > MOST_LEVELS {
+        let what = format!("the filter has more than {MOST_LEVELS} levels, which brokers do not take");
+        return Err(Error::new(ErrorKind::InvalidFilter, what));
+    }
+    Ok(())
 }

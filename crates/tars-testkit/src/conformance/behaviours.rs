@@ -169,6 +169,7 @@ will {
 keepalive {
     idle_link_stays_up [] "nothing is sent for several keepalives, and the link stays up";
     the_consumer_may_sleep [] "nobody reads the stream for several keepalives, and the link stays up";
+    the_broker_is_told_of_it [Sockets] "a client that falls silent is given up by the broker";
     a_silent_broker_is_given_up [] "a broker that stops answering ends the connection";
 }
 cancel {

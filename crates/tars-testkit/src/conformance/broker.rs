@@ -28,6 +28,9 @@ pub struct Facilities {
     pub one_way: bool,
     /// A stop keeps sessions.
     pub keeps_sessions: bool,
+    /// QoS 2 flows go on even where the session comes back before the broker has noticed
+    /// the end of its last connection.
+    pub resumes_at_once: bool,
 }
 
 /// A broker that one behaviour has to itself. Clients with a clean session and with a

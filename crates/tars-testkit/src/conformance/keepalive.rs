@@ -6,7 +6,7 @@ use std::time::Duration;
 use tars_ports::{QoS, SessionState};
 use tokio::time::sleep;
 
-use super::steps::{Client, number, numbered, settled, soon};
+use super::steps::{Client, number, numbered, settled, soon, topic};
 use super::{Failure, Setup, ensure};
 use crate::proxy::Direction;
 
@@ -45,6 +45,20 @@ pub(super) async fn the_consumer_may_sleep(setup: &Setup) -> Result<(), Failure>
     }
     listener.works("after the consumer slept").await?;
     listener.disconnect().await
+}
+
+pub(super) async fn the_broker_is_told_of_it(setup: &Setup) -> Result<(), Failure> {
+    let mut listener = Client::listen(setup, "listener", QoS::AtLeastOnce).await?;
+    let link = setup.broker.link("client").await?;
+    let mut options = link.options();
+    options.keep_alive = KEEP_ALIVE;
+    options.last_will = Some(numbered("will", 1, QoS::AtLeastOnce)?);
+    let _client = Client::connect_with(setup, &options, SessionState::new()).await?;
+    // Neither its PINGREQ nor the end of its socket comes through.
+    link.hold(Direction::ToBroker, true);
+    let got = listener.take().await?;
+    ensure!(got.topic == topic("will")?, "in place of the will came {got:?}");
+    Ok(())
 }
 
 pub(super) async fn a_silent_broker_is_given_up(setup: &Setup) -> Result<(), Failure> {

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use tars_ports::{ErrorKind, Fate, QoS, Receipt, SessionState};
 
-use super::steps::{ALL, Client, number, numbered, settled, soon};
+use super::steps::{ALL, Client, message, number, numbered, settled, soon, topic};
 use super::{Failure, Setup, ensure};
 use crate::proxy::Direction;
 
 const TOTAL: u32 = 60;
+
+/// Where the sender's will speaks.
+const BURIED: &str = "buried";
 
 /// Breaks of the link. Together they meet each packet of the flow.
 const CUTS: u64 = 10;
@@ -16,11 +19,18 @@ const CUTS: u64 = 10;
 pub(super) async fn outbound_resumes_exactly_once(setup: &Setup) -> Result<(), Failure> {
     let mut listener = Client::listen(setup, "listener", QoS::ExactlyOnce).await?;
     let link = setup.broker.link("sender").await?;
+    let mut options = link.options();
+    let resumes_at_once = setup.broker.facilities().resumes_at_once;
+    if !resumes_at_once {
+        // It tells when the broker has buried a connection.
+        options.last_will = Some(message(BURIED, "", QoS::AtLeastOnce)?);
+    }
+    let mut times: BTreeMap<u32, u32> = BTreeMap::new();
     let mut session = SessionState::new();
     let mut open: Vec<u32> = (0..TOTAL).collect();
     for round in 0.. {
         let carried: Vec<u64> = session.outbound.iter().map(|flow| flow.message.key).collect();
-        let mut sender = Client::keep(setup, &link.options(), session).await?;
+        let mut sender = Client::keep(setup, &options, session).await?;
         ensure!(
             sender.session_present == (round > 0),
             "the session is not as it was left"
@@ -48,9 +58,9 @@ pub(super) async fn outbound_resumes_exactly_once(setup: &Setup) -> Result<(), F
             .filter(|key| !resumed.contains(&u64::from(*key)))
             .take(8)
         {
-            let message = numbered("once", key, QoS::ExactlyOnce)?.with_key(key.into());
+            let publish = numbered("once", key, QoS::ExactlyOnce)?.with_key(key.into());
             // After the cut nothing is taken over any more.
-            let Ok(receipt) = sender.connection.try_publish(message) else {
+            let Ok(receipt) = sender.connection.try_publish(publish) else {
                 break;
             };
             waiting.push((key.into(), receipt));
@@ -67,15 +77,11 @@ pub(super) async fn outbound_resumes_exactly_once(setup: &Setup) -> Result<(), F
             sender.disconnect().await?;
             break;
         }
-        if round < CUTS {
-            link.cut();
-        } else {
-            sender.connection.close();
-            ensure!(
-                unknown.is_empty(),
-                "on a link that is whole the outcome of {unknown:?} is unknown"
-            );
-        }
+        ensure!(
+            round < CUTS || unknown.is_empty(),
+            "on a link that is whole the outcome of {unknown:?} is unknown"
+        );
+        link.cut();
         session = sender.ended().await?.session;
         let kept: Vec<u64> = session.outbound.iter().map(|flow| flow.message.key).collect();
         for key in unknown {
@@ -84,8 +90,10 @@ pub(super) async fn outbound_resumes_exactly_once(setup: &Setup) -> Result<(), F
                 "the outcome of {key} is unknown, and its flow is not handed on"
             );
         }
+        if !resumes_at_once {
+            buried(&mut listener, &mut times).await?;
+        }
     }
-    let mut times: BTreeMap<u32, u32> = BTreeMap::new();
     for delivery in listener.rest(setup).await? {
         *times.entry(number(&delivery)?).or_default() += 1;
     }
@@ -97,6 +105,18 @@ pub(super) async fn outbound_resumes_exactly_once(setup: &Setup) -> Result<(), F
         .collect();
     ensure!(wrong.is_empty(), "exactly once; these came (message, times): {wrong:?}");
     Ok(())
+}
+
+/// Waits for the sender's will, and counts what comes before it.
+async fn buried(listener: &mut Client, times: &mut BTreeMap<u32, u32>) -> Result<(), Failure> {
+    let will = topic(BURIED)?;
+    loop {
+        let delivery = listener.take().await?;
+        if delivery.topic == will {
+            return Ok(());
+        }
+        *times.entry(number(&delivery)?).or_default() += 1;
+    }
 }
 
 pub(super) async fn inbound_resumes_exactly_once(setup: &Setup) -> Result<(), Failure> {

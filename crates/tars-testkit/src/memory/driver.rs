@@ -72,9 +72,10 @@ impl Driver {
         loop {
             let now = Instant::now();
             let wrote = self.write(now)?;
-            self.shared.change(|state| state.pump(self.link, now));
+            // What the broker took makes room for what could not be written.
+            let took = self.shared.change(|state| state.pump(self.link, now));
             let read = self.read(now)?;
-            if !wrote && !read {
+            if !wrote && !took && !read {
                 return Ok(());
             }
         }

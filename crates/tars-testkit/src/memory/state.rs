@@ -186,18 +186,21 @@ impl State {
         }
     }
 
-    /// The broker works on what has arrived from the client.
-    pub(super) fn pump(&mut self, link: u64, now: Instant) {
+    /// The broker works on what has arrived from the client. Returns whether there was anything.
+    pub(super) fn pump(&mut self, link: u64, now: Instant) -> bool {
+        let mut any = false;
         while !self.frozen && !self.stopped {
             let Some(queue) = self.links.get_mut(&link).map(|link| &mut link.to_broker) else {
-                return;
+                break;
             };
             if queue.front().is_none_or(|(due, _)| *due > now) {
-                return;
+                break;
             }
-            let Some((_, packet)) = queue.pop_front() else { return };
+            let Some((_, packet)) = queue.pop_front() else { break };
+            any = true;
             self.receive(link, packet);
         }
+        any
     }
 
     /// The client reads one packet.

@@ -36,6 +36,7 @@ impl TestBroker for MemoryTestBroker {
         Facilities {
             passwords: true,
             keeps_sessions: true,
+            resumes_at_once: true,
             ..Facilities::default()
         }
     }
