@@ -25,11 +25,26 @@ pub(crate) fn allowed(deny_toml: &str) -> Result<Vec<String>> {
     Ok(names.filter(|name| !name.is_empty()).collect())
 }
 
+/// The exceptions in `exceptions = […]`: a crate, and the licences allowed for it alone.
+/// One line each: `{ crate = "name", allow = ["licence"] },`.
+pub(crate) fn exceptions(deny_toml: &str) -> Vec<(String, Vec<String>)> {
+    let quoted = |text: &str| -> Vec<String> { text.split('"').skip(1).step_by(2).map(str::to_owned).collect() };
+    deny_toml
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("{ crate = ")?.split_once(", allow = "))
+        .filter_map(|(name, licences)| Some((quoted(name).pop()?, quoted(licences))))
+        .collect()
+}
+
 /// A line for each package whose licence does not fit.
-pub(crate) fn refused(packages: &[Package], allowed: &[String]) -> Vec<String> {
+pub(crate) fn refused(packages: &[Package], allowed: &[String], exceptions: &[(String, Vec<String>)]) -> Vec<String> {
+    let excepted = |package: &&Package| {
+        let mut own = exceptions.iter().filter(|(name, _)| *name == package.name);
+        own.any(|(_, licences)| fits(&package.licence, licences))
+    };
     let mut refused: Vec<String> = packages
         .iter()
-        .filter(|package| !fits(&package.licence, allowed))
+        .filter(|package| !fits(&package.licence, allowed) && !excepted(package))
         .map(|package| match package.licence.as_str() {
             "" => format!("{} names no licence", package.name),
             licence => format!("{} is under `{licence}`, which deny.toml does not allow", package.name),
@@ -168,7 +183,7 @@ mod tests {
             package("b", "GPL-3.0"),
         ];
         assert_eq!(
-            refused(&packages, &names(&["MIT"])),
+            refused(&packages, &names(&["MIT"]), &[("d".to_owned(), names(&["EPL-2.0"]))]),
             [
                 "a names no licence",
                 "b is under `GPL-3.0`, which deny.toml does not allow"

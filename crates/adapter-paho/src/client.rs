@@ -55,7 +55,7 @@ pub(crate) enum Call {
 pub(crate) struct Attempt {
     pub(crate) create: CreateOptions,
     pub(crate) connect: ConnectOptions,
-    /// After which paho gives it up.
+    /// After which paho gives it up, if nobody did before.
     pub(crate) timeout: Duration,
     pub(crate) shared: Arc<Shared>,
     pub(crate) arrivals: Arrivals,

@@ -2,11 +2,10 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tars_ports::{Capabilities, ConnectOptions, Connected, Connector, Error, ProtocolVersion, SessionState, Transport};
-use tokio::net::lookup_host;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -15,16 +14,15 @@ use crate::driver::Driver;
 use crate::handle::Handle;
 use crate::inbound::InboundStream;
 use crate::shared::Shared;
-use crate::{arrivals, convert, error};
+use crate::{arrivals, convert, error, relay};
 
 /// The protocol's own limit on a packet's remaining length (MQTT 3.1.1 section 2.2.3).
 const PROTOCOL_LIMIT: usize = 268_435_455;
 
 /// Connects over MQTT 3.1.1 and plain TCP. It keeps no state of its own.
 ///
-/// An attempt that is dropped or runs out of time goes on by itself on its thread
-/// until paho has an answer, which it checks every 3 s; a connection that comes of it is
-/// ended with DISCONNECT at once.
+/// Dropping an attempt closes its socket; the thread behind it ends by itself, as soon
+/// as paho has let go.
 ///
 /// The session that the caller carries is not used: `qos2_resume` is false.
 ///
@@ -67,25 +65,12 @@ impl Connector for PahoConnector {
         }
         let deadline = Instant::now() + options.timeout;
         // Before anything is asked of the network.
-        convert::connect(options, options.timeout)?;
+        convert::connect(options)?;
         let addresses = timeout_at(deadline, resolve(options))
             .await
             .map_err(|_| error::connect_timeout(options, "looking up the host"))??;
-        // The first address that accepts. Each gets an equal share of the time that is
-        // left, so that one that swallows packets does not use up the others' turn.
-        let mut failure = error::host_not_found(options, None);
-        for (index, address) in addresses.iter().enumerate() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let share = left / u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
-            match attempt(options, *address, share).await {
-                Ok(connected) => return Ok(connected),
-                // The broker has answered: the others are the same broker.
-                Err(error) if matches!(error.kind(), tars_ports::ErrorKind::Refused(_)) => return Err(error),
-                Err(error) => failure = error,
-            }
-            tracing::debug!(%address, error = %failure, "an address of the broker does not answer");
-        }
-        Err(failure)
+        let stream = open(options, &addresses, deadline).await?;
+        attempt(options, stream, deadline).await
     }
 }
 
@@ -102,28 +87,56 @@ async fn resolve(options: &ConnectOptions) -> Result<Vec<SocketAddr>, Error> {
     }
 }
 
-async fn attempt(options: &ConnectOptions, address: SocketAddr, share: Duration) -> Result<Connected, Error> {
+/// The first address that accepts. Each gets an equal share of the time that is
+/// left, so that one that swallows packets does not use up the others' turn.
+async fn open(options: &ConnectOptions, addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, Error> {
+    let mut failure = error::connect_timeout(options, "the TCP connection");
+    for (index, address) in addresses.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = left / u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
+        match timeout_at(Instant::now() + share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                // Otherwise the second of two small packets waits for a delayed ACK: 40 ms.
+                stream
+                    .set_nodelay(true)
+                    .map_err(|cause| error::unreachable(options, cause))?;
+                return Ok(stream);
+            }
+            Ok(Err(cause)) => failure = error::unreachable(options, cause),
+            Err(_) => failure = error::connect_timeout(options, "the TCP connection"),
+        }
+        tracing::debug!(%address, error = %failure, "an address of the broker does not answer");
+    }
+    Err(failure)
+}
+
+/// Lets paho shake hands over `stream`.
+async fn attempt(options: &ConnectOptions, stream: TcpStream, deadline: Instant) -> Result<Connected, Error> {
     let limit = options.max_packet_size.min(PROTOCOL_LIMIT);
     let shared = Arc::new(Shared::new(options.address()));
     let (arrivals, arrived) = arrivals::queue(&shared, options);
+    // Dropped, or at the end of the time, the line is cut: paho is told, and the
+    // thread ends by itself.
+    let (address, line) = relay::open(stream)
+        .await
+        .map_err(|cause| error::internal("no loopback connection could be made for paho").with_source(cause))?;
     let attempt = Attempt {
         create: convert::create(options, address),
-        connect: convert::connect(options, share)?,
-        timeout: share,
+        connect: convert::connect(options)?,
+        timeout: options.timeout,
         shared: Arc::clone(&shared),
         arrivals,
     };
     let (accepted, answer) = oneshot::channel();
     let (calls, receiver) = mpsc::channel();
-    let deadline = Instant::now() + share;
     let thread = tokio::task::spawn_blocking(move || client::run(attempt, accepted, &receiver));
     let session_present = match timeout_at(deadline, answer).await {
         Ok(Ok(Ok(session_present))) => session_present,
-        Ok(Ok(Err(cause))) => return Err(error::connect(options, address, cause)),
+        Ok(Ok(Err(cause))) => return Err(error::connect(options, cause)),
         Ok(Err(_)) => return Err(error::internal("the thread that owns paho's client is gone")),
-        Err(_) => return Err(error::connect_timeout(options, "TCP connection or CONNACK")),
+        Err(_) => return Err(error::connect_timeout(options, "waiting for CONNACK")),
     };
-    // From here on nothing waits: dropped before this, the thread ends by itself.
+    // From here on nothing waits: dropped before this, the attempt ends by itself.
     // A broker has no session to be present when asked for a clean one (section 3.2.2.2).
     let session_present = session_present && !options.clean_session;
     tracing::debug!(
@@ -132,7 +145,7 @@ async fn attempt(options: &ConnectOptions, address: SocketAddr, share: Duration)
         session_present,
         "connected"
     );
-    let driver = Driver::new(Arc::clone(&shared), calls, thread, options);
+    let driver = Driver::new(Arc::clone(&shared), calls, thread, line, options);
     let driver = tokio::spawn(driver.run());
     let handle = Handle::new(Arc::clone(&shared), limit, options.timeout);
     let inbound = InboundStream::new(shared, arrived, limit, driver);

@@ -81,8 +81,8 @@ pub(crate) fn keep_alive(options: &ConnectOptions) -> Duration {
     Duration::from_secs(seconds.min(u16::MAX.into()))
 }
 
-/// The address is a number, so that paho looks no name up: it would do that under
-/// the lock of the whole process.
+/// The address is the relay's: paho looks no name up, which it would do under the lock of
+/// the whole process.
 pub(crate) fn create(options: &ConnectOptions, address: SocketAddr) -> CreateOptions {
     CreateOptionsBuilder::new()
         .server_uri(format!("tcp://{address}"))
@@ -95,13 +95,13 @@ pub(crate) fn create(options: &ConnectOptions, address: SocketAddr) -> CreateOpt
 }
 
 /// What CONNECT says.
-pub(crate) fn connect(options: &ConnectOptions, timeout: Duration) -> Result<paho_mqtt::ConnectOptions, Error> {
+pub(crate) fn connect(options: &ConnectOptions) -> Result<paho_mqtt::ConnectOptions, Error> {
     check("the client id", options.client_id.as_bytes(), Text::Utf8)?;
     let mut connect = ConnectOptionsBuilder::with_mqtt_version(MqttVersion::V3_1_1);
     connect
         .keep_alive_interval(keep_alive(options))
         .clean_session(options.clean_session)
-        .connect_timeout(timeout)
+        .connect_timeout(options.timeout)
         .max_inflight(PAHO_BUFFER);
     if let Some(will) = &options.last_will {
         check("the last will's payload", &will.payload, Text::Bytes)?;
@@ -171,21 +171,17 @@ mod tests {
 
     #[test]
     fn what_connect_cannot_carry_is_refused_without_showing_it() {
-        let second = Duration::from_secs(1);
         let mut options = ConnectOptions::new("h", 1, "c".repeat(65_536));
-        assert_eq!(
-            connect(&options, second).expect_err("too long").kind(),
-            ErrorKind::Config
-        );
+        assert_eq!(connect(&options).expect_err("too long").kind(), ErrorKind::Config);
         options.client_id = "a\0b".into();
-        assert_eq!(connect(&options, second).expect_err("U+0000").kind(), ErrorKind::Config);
+        assert_eq!(connect(&options).expect_err("U+0000").kind(), ErrorKind::Config);
         options.client_id = "c".into();
         options.credentials = Some(Credentials::new("", Some("hunter2".into())));
-        let error = connect(&options, second).expect_err("no user name");
+        let error = connect(&options).expect_err("no user name");
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(!format!("{error:?}").contains("hunter2"));
         options.credentials = Some(Credentials::new("a\0b", None));
-        assert_eq!(connect(&options, second).expect_err("U+0000").kind(), ErrorKind::Config);
+        assert_eq!(connect(&options).expect_err("U+0000").kind(), ErrorKind::Config);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use crate::client::Call;
 use crate::error;
 use crate::outbox::Stage;
+use crate::relay::Line;
 use crate::shared::Shared;
 use crate::window::Window;
 
@@ -33,6 +34,7 @@ pub(crate) struct Driver {
     /// To the thread that owns paho's client; `None` once it may end.
     calls: Option<mpsc::Sender<Call>>,
     thread: JoinHandle<()>,
+    line: Line,
     window: Window,
     flows: FuturesUnordered<Flow>,
     timeout: Duration,
@@ -47,12 +49,14 @@ impl Driver {
         shared: Arc<Shared>,
         calls: mpsc::Sender<Call>,
         thread: JoinHandle<()>,
+        line: Line,
         options: &ConnectOptions,
     ) -> Self {
         Self {
             shared,
             calls: Some(calls),
             thread,
+            line,
             window: Window::new(options.max_inflight, options.max_inflight_qos2),
             flows: FuturesUnordered::new(),
             timeout: options.timeout,

@@ -2,7 +2,6 @@
 //! thing that goes wrong, so that the sentences stand side by side.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use paho_mqtt::{ConnectReturnCode, Error as PahoError};
@@ -32,6 +31,16 @@ pub(crate) fn host_not_found(options: &ConnectOptions, cause: Option<io::Error>)
     }
 }
 
+pub(crate) fn unreachable(options: &ConnectOptions, cause: io::Error) -> Error {
+    let address = options.address();
+    let what = if cause.kind() == io::ErrorKind::ConnectionRefused {
+        format!("nobody listens on {address}; check that the broker runs, and the port")
+    } else {
+        format!("{address} cannot be reached; check the route and the firewall")
+    };
+    Error::new(ErrorKind::Unreachable, what).with_source(cause)
+}
+
 pub(crate) fn connect_timeout(options: &ConnectOptions, stage: &str) -> Error {
     Error::new(
         ErrorKind::Timeout,
@@ -44,20 +53,15 @@ pub(crate) fn connect_timeout(options: &ConnectOptions, stage: &str) -> Error {
 }
 
 /// An attempt that failed, as far as paho tells.
-pub(crate) fn connect(options: &ConnectOptions, address: SocketAddr, cause: PahoError) -> Error {
+pub(crate) fn connect(options: &ConnectOptions, cause: PahoError) -> Error {
     let name = options.address();
     match cause {
         PahoError::ConnectReturn(code) => match refusal(code) {
             Some(refusal) => refused(options, refusal),
             None => internal("paho took an accepting CONNACK for a failure"),
         },
-        PahoError::TcpTlsConnectFailure => Error::new(
-            ErrorKind::Unreachable,
-            format!("nobody listens on {name} ({address}), or no route leads there; check that the broker runs, and the port"),
-        )
-        .with_source(cause),
         PahoError::TcpConnectTimeout | PahoError::Timeout => {
-            connect_timeout(options, "TCP connection or CONNACK").with_source(cause)
+            connect_timeout(options, "waiting for CONNACK").with_source(cause)
         }
         // "TCP connect completion failure" means that CONNECT was sent and no CONNACK read.
         PahoError::TcpConnectCompletionFailure | PahoError::SocketError(_) => Error::new(
@@ -73,9 +77,10 @@ pub(crate) fn connect(options: &ConnectOptions, address: SocketAddr, cause: Paho
             ErrorKind::Protocol,
             format!("{name} refused the connection with a code that MQTT 3.1.1 does not have"),
         ),
-        PahoError::BadUtf8String | PahoError::Nul(_) => {
-            Error::new(ErrorKind::Config, "client id, user name or password is not what MQTT allows")
-        }
+        PahoError::BadUtf8String | PahoError::Nul(_) => Error::new(
+            ErrorKind::Config,
+            "client id, user name or password is not what MQTT allows",
+        ),
         other => internal("paho could not connect").with_source(other),
     }
 }
@@ -219,7 +224,6 @@ mod tests {
     #[test]
     fn every_refusal_has_its_name() {
         let options = ConnectOptions::new("h", 1, "c");
-        let address = SocketAddr::from(([127, 0, 0, 1], 1));
         for (code, kind) in [
             (1, ErrorKind::Refused(Refusal::ProtocolVersion)),
             (2, ErrorKind::Refused(Refusal::ClientId)),
@@ -229,7 +233,7 @@ mod tests {
             (6, ErrorKind::Protocol),
         ] {
             let cause = PahoError::from_connect_return_code(code);
-            assert_eq!(connect(&options, address, cause).kind(), kind);
+            assert_eq!(connect(&options, cause).kind(), kind);
         }
     }
 }

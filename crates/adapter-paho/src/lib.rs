@@ -19,11 +19,11 @@
 //! | turn keepalive off | a `keep_alive` of zero is sent as 65,535 s |
 //! | ping on time for each connection | how often it looks, up to every 5 s, is set for the whole process by whoever connected last: beside others a `keep_alive` below 10 s comes too late for the broker |
 //! | keep an acknowledgement that comes together with the end | rarely lost; its message is "outcome unknown" |
-//! | tell written from queued, QoS 1 and 2 | what was handed to paho and is not confirmed is "outcome unknown"; [`Ended::unsent`](tars_ports::Ended::unsent) counts QoS 0 that paho did not report as written, one that was half written included |
+//! | tell written from queued | QoS 1 and 2 that were handed to paho and are not confirmed are "outcome unknown"; [`Ended::unsent`](tars_ports::Ended::unsent) counts QoS 0 that paho did not report as written: what still lay in the buffers between paho and the broker is not in it |
 //!
 //! `disconnect` waits half its time for acknowledgements, and for QoS 0 to be written; then
-//! DISCONNECT goes out. Behind a large QoS 1 or 2 message that the peer does not
-//! read, paho closes without it and says nothing.
+//! DISCONNECT goes out. Behind a QoS 1 or 2 message so large that the buffers do not
+//! take it, paho closes without DISCONNECT and says nothing.
 //!
 //! # Dangers of the library, and what stands against them
 //! Paho has one lock and two threads for the whole process; calling it at the wrong
@@ -33,6 +33,11 @@
 //! (`arrivals`), whose memory is bounded by counting; everything else happens in an async
 //! task that never calls paho (`driver`). The library's own reconnect, offline
 //! buffer and persistence stay off.
+//!
+//! Where a QoS 1 or 2 PUBLISH meets a socket error, the C library frees its payload
+//! twice, and the process aborts: a broker killed under load is enough. So **the
+//! socket to the broker is ours**, and paho is connected to it over loopback
+//! (`relay`), where no write ever fails.
 //!
 //! What cannot be prevented from outside, and only a broken or hostile broker does:
 //! a PUBLISH whose topic is not UTF-8 or contains U+0000 aborts the process (the wrapper
@@ -51,6 +56,7 @@
 //! | `client` | the thread that owns paho's client: the only place that calls it |
 //! | `arrivals`, `inbound` | what arrives: the queue behind the callbacks, and the stream |
 //! | `handle`, `outbox` | what callers ask for |
+//! | `relay` | the socket to the broker |
 //! | `driver`, `window` | the task between them: in-flight window, receipts, the end |
 //! | `convert`, `error`, `logs` | between paho's words and the ports' |
 
@@ -64,6 +70,7 @@ mod handle;
 mod inbound;
 mod logs;
 mod outbox;
+mod relay;
 mod shared;
 mod window;
 

@@ -127,9 +127,10 @@ macro_rules! options {
                 self
             }
 
-            /// How many handlers run at once; default 1, which keeps the messages in order.
+            /// How many handlers run at once, at most 1,024; default 1, which keeps the
+            /// messages in order.
             pub fn concurrency(mut self, handlers: usize) -> Self {
-                self.$($path).+.concurrency = handlers.max(1);
+                self.$($path).+.concurrency = handlers.clamp(1, 1024);
                 self
             }
 

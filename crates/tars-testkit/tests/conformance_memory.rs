@@ -32,6 +32,7 @@ async fn the_report_has_a_row_for_each_behaviour() {
         [
             "ack::acknowledged_on_receipt",
             "connect::host_not_found",
+            "keepalive::the_broker_is_told_of_it",
             "publish::missing_qos2_is_refused",
             "qos2::nothing_is_resumed",
             "will::is_silent_after_close",

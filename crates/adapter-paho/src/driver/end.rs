@@ -16,6 +16,9 @@ use crate::outbox::Command;
 /// The client's destructor takes up to a second, and waits for the other clients.
 const DESTRUCTION: Duration = Duration::from_secs(5);
 
+/// What paho has written and the broker does not read is given up after this.
+const LAST_BYTES: Duration = Duration::from_secs(1);
+
 /// The clean end under way.
 #[derive(Debug)]
 pub(super) struct Farewell {
@@ -89,7 +92,8 @@ impl Driver {
             .farewell
             .as_ref()
             .map_or_else(Instant::now, |farewell| farewell.deadline);
-        let late = || error::disconnect_timeout(&self.shared.address, self.timeout);
+        let address = self.shared.address.clone();
+        let late = || error::disconnect_timeout(&address, self.timeout);
         let (done, outcome) = oneshot::channel();
         let patience = deadline.saturating_duration_since(Instant::now());
         if let Some(calls) = &self.calls {
@@ -97,7 +101,11 @@ impl Driver {
             let _ = calls.send(Call::Disconnect { patience, done });
         }
         match timeout_at(deadline, outcome).await {
-            Ok(Ok(Ok(()))) => Ok(EndReason::Disconnected),
+            // Paho has written it as far as the relay.
+            Ok(Ok(Ok(()))) => match timeout_at(deadline, self.line.flushed()).await {
+                Ok(true) => Ok(EndReason::Disconnected),
+                _ => Err(late()),
+            },
             Err(_) | Ok(Ok(Err(paho_mqtt::Error::Timeout))) => Err(late()),
             Ok(_) => Err(match self.shared.verdict() {
                 Some(verdict) => error::verdict(&self.shared.address, verdict),
@@ -115,6 +123,10 @@ impl Driver {
                 address = self.shared.address,
                 "paho takes long to let go of its client; it goes on by itself"
             );
+        }
+        // What paho wrote last, DISCONNECT perhaps, gets a moment to leave.
+        if timeout(LAST_BYTES, self.line.flushed()).await.is_err() {
+            self.line.cut();
         }
         // Confirmations that came before the end still count.
         while let Some(Some(outcome)) = self.flows.next().now_or_never() {

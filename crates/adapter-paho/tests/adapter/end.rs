@@ -98,7 +98,7 @@ async fn disconnect_waits_for_the_window_and_gives_it_up_in_time() {
 #[tokio::test]
 async fn disconnect_from_a_peer_that_does_not_read_is_bounded() {
     let (mut connected, mut peer) = pair(|options| options.timeout = Duration::from_millis(500)).await;
-    let mut taken = 0;
+    let mut taken = 0u64;
     while let Ok(receipt) = tokio::time::timeout(
         Duration::from_millis(500),
         connected.connection.publish(message("t", vec![0; 50_000], 0)),
@@ -122,7 +122,8 @@ async fn disconnect_from_a_peer_that_does_not_read_is_bounded() {
     assert_eq!(lost(end).kind(), ErrorKind::Timeout);
     assert_eq!(tasks(), 0);
     let whole = rest(&mut peer, false).await.len() as u64;
-    assert!(unsent > 128 && taken <= whole + unsent, "{taken} {whole} {unsent}");
+    // What lay in the buffers on the way is in neither.
+    assert!(unsent > 128 && whole + unsent <= taken + 1, "{taken} {whole} {unsent}");
 }
 
 #[tokio::test]
@@ -296,8 +297,9 @@ async fn qos_0_that_was_taken_over_and_never_written_is_counted() {
     connected.connection.close();
     let ended = ended(&mut connected.inbound).await;
     let whole = rest(&mut peer, false).await.len() as u64;
-    // One may have been written at the end without paho saying so.
-    assert!(taken <= whole + ended.unsent && whole + ended.unsent <= taken + 1);
+    // What lay in the buffers on the way is in neither; one may have been written at
+    // the end without paho saying so.
+    assert!(whole + ended.unsent <= taken + 1);
     assert!(ended.unsent > 128);
 }
 

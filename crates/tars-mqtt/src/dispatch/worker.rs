@@ -129,21 +129,25 @@ async fn process(entry: &Entry, shared: &Arc<Shared>, context: &Context) -> bool
 }
 
 async fn run(entry: &Entry, context: &Context) -> Run {
-    // One guard for the reading of the arguments and the run: both are others' code.
-    let run = AssertUnwindSafe(async { Ok((entry.handler)(context)?.await) }).catch_unwind();
-    let ended = match entry.options.timeout {
-        None => run.await,
-        Some(limit) => match tokio::time::timeout(limit, run).await {
-            Ok(ended) => ended,
-            Err(_) => return Run::Failed(format!("the handler took longer than {limit:?}")),
-        },
-    };
-    match ended {
-        Ok(Ok(Ok(()))) => Run::Succeeded,
-        Ok(Ok(Err(error))) => Run::Failed(error.to_string()),
-        Ok(Err(invalid)) => Run::Invalid(invalid),
-        Err(panic) => Run::Failed(format!("the handler panicked: {}", panic_text(panic.as_ref()))),
-    }
+    // One guard around all that is others' code: the reading of the arguments, the run,
+    // its end at the limit, and the text of its error.
+    let run = AssertUnwindSafe(async {
+        let running = match (entry.handler)(context) {
+            Ok(running) => running,
+            Err(invalid) => return Run::Invalid(invalid),
+        };
+        let result = match entry.options.timeout {
+            None => running.await,
+            Some(limit) => match tokio::time::timeout(limit, running).await {
+                Ok(result) => result,
+                Err(_) => return Run::Failed(format!("the handler took longer than {limit:?}")),
+            },
+        };
+        result.map_or_else(|error| Run::Failed(error.to_string()), |()| Run::Succeeded)
+    });
+    run.catch_unwind()
+        .await
+        .unwrap_or_else(|panic| Run::Failed(format!("the handler panicked: {}", panic_text(panic.as_ref()))))
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

@@ -218,7 +218,7 @@ impl Session {
 
     fn entry(&self, route: Route) -> Result<Arc<Entry>, Error> {
         let filter = route.check()?;
-        check_shared(&filter, &self.dispatch)?;
+        check_shared(&filter, &self.dispatch, self.subscriptions.echo())?;
         check_shape(&filter, self.shared.config.max_packet_size)?;
         if route.options.acknowledge == Some(Acknowledge::AfterSuccess) && !self.shared.capabilities.manual_ack {
             let what = "this adapter acknowledges on receipt and cannot do it after success";

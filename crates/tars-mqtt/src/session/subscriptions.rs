@@ -258,6 +258,10 @@ impl Subscriptions {
         self.quiet = false;
     }
 
+    pub(crate) fn echo(&self) -> Option<&TopicFilter> {
+        self.echo.as_ref()
+    }
+
     pub(crate) fn is_echo(&self, filter: &TopicFilter) -> bool {
         self.echo.as_ref() == Some(filter)
     }
@@ -287,8 +291,9 @@ fn answer(replies: Vec<UnsubscribeReply>) {
 
 /// A `$share` filter that overlaps another filter of the same client cannot be told
 /// apart on 3.1.1: whose copy is it? (SPEC 5.2a)
-pub(crate) fn check_shared(filter: &TopicFilter, dispatch: &Dispatch) -> Result<(), Error> {
-    let other = dispatch.entries().map(|entry| &entry.filter).find(|other| {
+pub(crate) fn check_shared(filter: &TopicFilter, dispatch: &Dispatch, own: Option<&TopicFilter>) -> Result<(), Error> {
+    let mut all = dispatch.entries().map(|entry| &entry.filter).chain(own);
+    let other = all.find(|other| {
         (filter.share_group().is_some() || other.share_group().is_some()) && *other != filter && filter.overlaps(other)
     });
     match other {

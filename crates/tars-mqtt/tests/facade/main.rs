@@ -4,14 +4,16 @@
 
 mod bad_input;
 mod connecting;
+mod corners;
 mod dedupe;
 mod health;
+mod lesser_adapters;
 mod overlap;
 mod pitfalls;
 mod publishing;
 mod receiving;
 mod reconnecting;
-mod review;
+mod replacing;
 mod scope;
 mod shutdown;
 mod subscribing;

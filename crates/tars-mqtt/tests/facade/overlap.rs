@@ -166,3 +166,15 @@ async fn a_copy_that_comes_late_because_the_window_was_full_is_still_a_copy() {
     assert_eq!(seen.len(), 10);
     assert_eq!(broker.backlog("svc"), (0, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_filter_over_the_own_heartbeat_is_refused_too() {
+    let broker = MemoryBroker::new();
+    let config = crate::config("svc").enable_heartbeat(true);
+    let client = crate::connected_with(&broker, config).await;
+    let error = client
+        .subscribe("$share/g/system/keepalive/+", async |_: InboundMessage| ())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidFilter);
+}

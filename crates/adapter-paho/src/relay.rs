@@ -1,0 +1,243 @@
+//! The socket to the broker, which is ours; paho gets a loopback connection to here.
+//!
+//! It exists for one defect of the C library (paho.mqtt.c issues 1621 and 1622, open in
+//! 1.3.16): when a QoS 1 or 2 PUBLISH meets a socket error, its payload is freed
+//! twice, and the process aborts. A broker that is killed under load is enough. So
+//! **paho must never see a write fail**: whatever becomes of the broker, the relay reads
+//! on until paho closes, and an end reaches paho as an end of what it reads.
+//!
+//! It passes bytes on and knows nothing of MQTT. It accepts one connection, then
+//! stops listening.
+
+use std::io;
+use std::io::Read;
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// After its last byte the broker gets so long to close.
+const LINGER: Duration = Duration::from_millis(500);
+/// Where no runtime is left, a thread reads on for so long.
+const LAST_READ: Duration = Duration::from_secs(10);
+
+/// The line between paho and the broker. Dropping it closes the broker's socket at
+/// once; towards paho the relay then ends by itself, when paho has closed.
+pub(crate) struct Line {
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<bool>,
+}
+
+/// Where paho connects to, and the line.
+pub(crate) async fn open(broker: TcpStream) -> io::Result<(SocketAddr, Line)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let address = listener.local_addr()?;
+    let (stop, stopped) = oneshot::channel();
+    let task = tokio::spawn(run(listener, broker, stopped));
+    Ok((address, Line { stop: Some(stop), task }))
+}
+
+impl Line {
+    /// Resolves when paho has closed, and says whether all that it wrote was passed on.
+    ///
+    /// Cancel-safe.
+    pub(crate) async fn flushed(&mut self) -> bool {
+        if self.task.is_finished() && self.stop.is_none() {
+            return false;
+        }
+        let flushed = (&mut self.task).await.unwrap_or(false);
+        self.stop = None;
+        flushed
+    }
+
+    /// Closes the broker's socket, if that has not happened.
+    pub(crate) fn cut(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            // A relay that has ended needs no telling.
+            let _ = stop.send(());
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.cut();
+    }
+}
+
+async fn run(listener: TcpListener, mut broker: TcpStream, mut stopped: oneshot::Receiver<()>) -> bool {
+    let paho = tokio::select! {
+        accepted = listener.accept() => accepted,
+        _ = &mut stopped => return false,
+    };
+    drop(listener);
+    let Ok((paho, _)) = paho else { return false };
+    // Otherwise the second of two small packets waits for a delayed ACK: 40 ms.
+    if let Err(cause) = paho.set_nodelay(true) {
+        tracing::debug!(%cause, "a loopback connection refuses TCP_NODELAY");
+    }
+    let mut paho = Inner(Some(paho));
+    let Some(stream) = &mut paho.0 else { return false };
+    let flushed = tokio::select! {
+        flushed = pass(stream, &mut broker) => flushed,
+        _ = &mut stopped => None,
+    };
+    match flushed {
+        Some(flushed) => {
+            paho.0 = None;
+            // Closing a socket with unread bytes resets it, and the reset may overtake our last packets.
+            if flushed && broker.shutdown().await.is_ok() {
+                let _ = timeout(LINGER, drain(&mut broker)).await;
+            }
+            flushed
+        }
+        None => {
+            drop(broker);
+            let _ = stream.shutdown().await;
+            drain(stream).await;
+            paho.0 = None;
+            false
+        }
+    }
+}
+
+/// Passes bytes both ways until paho closes.
+async fn pass(paho: &mut TcpStream, broker: &mut TcpStream) -> Option<bool> {
+    let (mut from_paho, mut to_paho) = paho.split();
+    let (mut from_broker, mut to_broker) = broker.split();
+    let out = async {
+        let mut buffer = vec![0; 64 * 1024];
+        let mut passed = true;
+        loop {
+            match from_paho.read(&mut buffer).await {
+                Ok(0) | Err(_) => return passed,
+                // After a failure it only reads.
+                Ok(n) => passed = passed && to_broker.write_all(&buffer[..n]).await.is_ok(),
+            }
+        }
+    };
+    let back = async {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(n @ 1..) = from_broker.read(&mut buffer).await {
+            if to_paho.write_all(&buffer[..n]).await.is_err() {
+                break;
+            }
+        }
+        // Paho is told, closes, and with that ends the other direction.
+        let _ = to_paho.shutdown().await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        passed = out => Some(passed),
+        () = back => None,
+    }
+}
+
+async fn drain(stream: &mut TcpStream) {
+    let mut sink = [0; 4096];
+    while let Ok(1..) = stream.read(&mut sink).await {}
+}
+
+/// Paho's end, while paho may write to it.
+struct Inner(Option<TcpStream>);
+
+impl Drop for Inner {
+    /// The runtime ends. Paho may still write, and must not fail.
+    fn drop(&mut self) {
+        let Some(Ok(mut stream)) = self.0.take().map(TcpStream::into_std) else {
+            return;
+        };
+        let read_on = move || {
+            let prepared = stream
+                .set_nonblocking(false)
+                .and_then(|()| stream.set_read_timeout(Some(LAST_READ)))
+                .and_then(|()| stream.shutdown(Shutdown::Write));
+            let mut sink = [0; 4096];
+            while prepared.is_ok() && matches!(stream.read(&mut sink), Ok(1..)) {}
+        };
+        // Without a thread there is nothing more to be done.
+        let _ = std::thread::Builder::new().name("paho-relay".into()).spawn(read_on);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn line() -> (TcpStream, TcpStream, Line) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
+        let to_broker = TcpStream::connect(listener.local_addr().expect("bound")).await;
+        let (broker, _) = listener.accept().await.expect("accepted");
+        let (address, line) = open(to_broker.expect("connected")).await.expect("opened");
+        let paho = TcpStream::connect(address).await.expect("connected");
+        (paho, broker, line)
+    }
+
+    #[tokio::test]
+    async fn bytes_go_both_ways_and_the_end_too() {
+        let (mut paho, mut broker, mut line) = line().await;
+        paho.write_all(b"out").await.expect("written");
+        broker.write_all(b"back").await.expect("written");
+        let mut buffer = [0; 4];
+        broker.read_exact(&mut buffer[..3]).await.expect("read");
+        paho.read_exact(&mut buffer).await.expect("read");
+        assert_eq!(&buffer, b"back");
+        drop(paho);
+        let (flushed, end) = tokio::join!(line.flushed(), async {
+            let end = broker.read(&mut [0; 1]).await;
+            drop(broker);
+            end
+        });
+        assert!(flushed);
+        assert_eq!(end.expect("no reset"), 0);
+    }
+
+    #[tokio::test]
+    async fn paho_can_write_whatever_becomes_of_the_broker() {
+        for cut in [true, false] {
+            let (mut paho, broker, mut line) = line().await;
+            if cut {
+                line.cut();
+                drop(broker);
+            } else {
+                broker.set_zero_linger().expect("set");
+                drop(broker);
+            }
+            for _ in 0..1_000 {
+                paho.write_all(&[0; 10_000]).await.expect("written");
+            }
+            assert_eq!(paho.read(&mut [0; 1]).await.expect("an end, and no reset"), 0);
+            drop(paho);
+            assert!(!line.flushed().await);
+        }
+    }
+
+    #[test]
+    fn paho_can_write_when_the_runtime_is_gone() {
+        let runtime = || {
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime")
+        };
+        let inner = runtime();
+        let (paho, _broker, _line) = inner.block_on(async {
+            let (paho, broker, line) = line().await;
+            // The relay has accepted.
+            tokio::task::yield_now().await;
+            paho.writable().await.expect("connected");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            (paho.into_std().expect("std"), broker, line)
+        });
+        drop(inner);
+        let mut paho = paho;
+        paho.set_nonblocking(false).expect("blocking");
+        for _ in 0..100 {
+            std::io::Write::write_all(&mut paho, &[0; 10_000]).expect("written");
+        }
+    }
+}
