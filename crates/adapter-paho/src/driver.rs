@@ -34,7 +34,8 @@ pub(crate) struct Driver {
     /// To the thread that owns paho's client; `None` once it may end.
     calls: Option<mpsc::Sender<Call>>,
     thread: JoinHandle<()>,
-    line: Line,
+    /// `None` once it is closed.
+    line: Option<Line>,
     window: Window,
     flows: FuturesUnordered<Flow>,
     timeout: Duration,
@@ -56,7 +57,7 @@ impl Driver {
             shared,
             calls: Some(calls),
             thread,
-            line,
+            line: Some(line),
             window: Window::new(options.max_inflight, options.max_inflight_qos2),
             flows: FuturesUnordered::new(),
             timeout: options.timeout,

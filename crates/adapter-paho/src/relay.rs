@@ -29,7 +29,8 @@ const LAST_READ: Duration = Duration::from_secs(10);
 /// once; towards paho the relay then ends by itself, when paho has closed.
 pub(crate) struct Line {
     stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<bool>,
+    flushed: oneshot::Receiver<()>,
+    task: JoinHandle<()>,
 }
 
 /// Where paho connects to, and the line.
@@ -37,25 +38,32 @@ pub(crate) async fn open(broker: TcpStream) -> io::Result<(SocketAddr, Line)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
     let (stop, stopped) = oneshot::channel();
-    let task = tokio::spawn(run(listener, broker, stopped));
-    Ok((address, Line { stop: Some(stop), task }))
+    let (done, flushed) = oneshot::channel();
+    let line = Line {
+        stop: Some(stop),
+        flushed,
+        task: tokio::spawn(run(listener, broker, stopped, done)),
+    };
+    Ok((address, line))
 }
 
 impl Line {
     /// Resolves when paho has closed, and says whether all that it wrote was passed on.
-    ///
-    /// Cancel-safe.
+    /// To be awaited once.
     pub(crate) async fn flushed(&mut self) -> bool {
-        if self.task.is_finished() && self.stop.is_none() {
-            return false;
-        }
-        let flushed = (&mut self.task).await.unwrap_or(false);
-        self.stop = None;
-        flushed
+        (&mut self.flushed).await.is_ok()
     }
 
-    /// Closes the broker's socket, if that has not happened.
-    pub(crate) fn cut(&mut self) {
+    /// Sees the relay end. What paho wrote last gets `patience` to leave.
+    pub(crate) async fn close(mut self, patience: Duration) {
+        if timeout(patience, &mut self.task).await.is_err() {
+            self.cut();
+            // Paho may be slow to close; the relay ends when it has.
+            let _ = timeout(patience, &mut self.task).await;
+        }
+    }
+
+    fn cut(&mut self) {
         if let Some(stop) = self.stop.take() {
             // A relay that has ended needs no telling.
             let _ = stop.send(());
@@ -69,44 +77,49 @@ impl Drop for Line {
     }
 }
 
-async fn run(listener: TcpListener, mut broker: TcpStream, mut stopped: oneshot::Receiver<()>) -> bool {
+async fn run(
+    listener: TcpListener,
+    mut broker: TcpStream,
+    mut stopped: oneshot::Receiver<()>,
+    done: oneshot::Sender<()>,
+) {
     let paho = tokio::select! {
         accepted = listener.accept() => accepted,
-        _ = &mut stopped => return false,
+        _ = &mut stopped => return,
     };
     drop(listener);
-    let Ok((paho, _)) = paho else { return false };
+    let Ok((paho, _)) = paho else { return };
     // Otherwise the second of two small packets waits for a delayed ACK: 40 ms.
     if let Err(cause) = paho.set_nodelay(true) {
         tracing::debug!(%cause, "a loopback connection refuses TCP_NODELAY");
     }
     let mut paho = Inner(Some(paho));
-    let Some(stream) = &mut paho.0 else { return false };
-    let flushed = tokio::select! {
-        flushed = pass(stream, &mut broker) => flushed,
+    let Some(stream) = &mut paho.0 else { return };
+    let closed = tokio::select! {
+        flushed = pass(stream, &mut broker) => Some(flushed),
         _ = &mut stopped => None,
     };
-    match flushed {
-        Some(flushed) => {
-            paho.0 = None;
+    if let Some(flushed) = closed {
+        paho.0 = None;
+        if flushed && broker.shutdown().await.is_ok() {
+            // Whether anybody awaits it does not matter.
+            let _ = done.send(());
             // Closing a socket with unread bytes resets it, and the reset may overtake our last packets.
-            if flushed && broker.shutdown().await.is_ok() {
-                let _ = timeout(LINGER, drain(&mut broker)).await;
+            tokio::select! {
+                _ = timeout(LINGER, drain(&mut broker)) => {}
+                _ = &mut stopped => {}
             }
-            flushed
         }
-        None => {
-            drop(broker);
-            let _ = stream.shutdown().await;
-            drain(stream).await;
-            paho.0 = None;
-            false
-        }
+    } else {
+        drop(broker);
+        let _ = stream.shutdown().await;
+        drain(stream).await;
+        paho.0 = None;
     }
 }
 
 /// Passes bytes both ways until paho closes.
-async fn pass(paho: &mut TcpStream, broker: &mut TcpStream) -> Option<bool> {
+async fn pass(paho: &mut TcpStream, broker: &mut TcpStream) -> bool {
     let (mut from_paho, mut to_paho) = paho.split();
     let (mut from_broker, mut to_broker) = broker.split();
     let out = async {
@@ -129,11 +142,11 @@ async fn pass(paho: &mut TcpStream, broker: &mut TcpStream) -> Option<bool> {
         }
         // Paho is told, closes, and with that ends the other direction.
         let _ = to_paho.shutdown().await;
-        std::future::pending::<()>().await;
+        std::future::pending().await
     };
     tokio::select! {
-        passed = out => Some(passed),
-        () = back => None,
+        passed = out => passed,
+        never = back => never,
     }
 }
 
@@ -171,29 +184,29 @@ mod tests {
     async fn line() -> (TcpStream, TcpStream, Line) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
         let to_broker = TcpStream::connect(listener.local_addr().expect("bound")).await;
-        let (broker, _) = listener.accept().await.expect("accepted");
+        let (mut broker, _) = listener.accept().await.expect("accepted");
         let (address, line) = open(to_broker.expect("connected")).await.expect("opened");
-        let paho = TcpStream::connect(address).await.expect("connected");
+        let mut paho = TcpStream::connect(address).await.expect("connected");
+        let mut buffer = [0; 4];
+        paho.write_all(b"out").await.expect("written");
+        broker.write_all(b"back").await.expect("written");
+        broker.read_exact(&mut buffer[..3]).await.expect("read");
+        paho.read_exact(&mut buffer).await.expect("read");
+        assert_eq!(&buffer, b"back");
         (paho, broker, line)
     }
 
     #[tokio::test]
     async fn bytes_go_both_ways_and_the_end_too() {
         let (mut paho, mut broker, mut line) = line().await;
-        paho.write_all(b"out").await.expect("written");
-        broker.write_all(b"back").await.expect("written");
-        let mut buffer = [0; 4];
-        broker.read_exact(&mut buffer[..3]).await.expect("read");
-        paho.read_exact(&mut buffer).await.expect("read");
-        assert_eq!(&buffer, b"back");
+        paho.write_all(b"last").await.expect("written");
         drop(paho);
-        let (flushed, end) = tokio::join!(line.flushed(), async {
-            let end = broker.read(&mut [0; 1]).await;
-            drop(broker);
-            end
-        });
-        assert!(flushed);
-        assert_eq!(end.expect("no reset"), 0);
+        assert!(line.flushed().await);
+        let mut rest = Vec::new();
+        broker.read_to_end(&mut rest).await.expect("no reset");
+        assert_eq!(rest, b"last");
+        drop(broker);
+        line.close(Duration::from_secs(1)).await;
     }
 
     #[tokio::test]
@@ -213,31 +226,24 @@ mod tests {
             assert_eq!(paho.read(&mut [0; 1]).await.expect("an end, and no reset"), 0);
             drop(paho);
             assert!(!line.flushed().await);
+            line.close(Duration::from_secs(1)).await;
         }
     }
 
     #[test]
     fn paho_can_write_when_the_runtime_is_gone() {
-        let runtime = || {
-            tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime")
-        };
-        let inner = runtime();
-        let (paho, _broker, _line) = inner.block_on(async {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let (mut paho, _broker, _line) = runtime.block_on(async {
             let (paho, broker, line) = line().await;
-            // The relay has accepted.
-            tokio::task::yield_now().await;
-            paho.writable().await.expect("connected");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            (paho.into_std().expect("std"), broker, line)
+            (paho.into_std().expect("of the standard library"), broker, line)
         });
-        drop(inner);
-        let mut paho = paho;
+        drop(runtime);
         paho.set_nonblocking(false).expect("blocking");
-        for _ in 0..100 {
-            std::io::Write::write_all(&mut paho, &[0; 10_000]).expect("written");
+        for _ in 0..1_000 {
+            io::Write::write_all(&mut paho, &[0; 10_000]).expect("written");
         }
     }
 }

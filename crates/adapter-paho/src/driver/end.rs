@@ -16,7 +16,8 @@ use crate::outbox::Command;
 /// The client's destructor takes up to a second, and waits for the other clients.
 const DESTRUCTION: Duration = Duration::from_secs(5);
 
-/// What paho has written and the broker does not read is given up after this.
+/// What paho has written, DISCONNECT perhaps, and the broker does not read is given up
+/// after this.
 const LAST_BYTES: Duration = Duration::from_secs(1);
 
 /// The clean end under way.
@@ -102,8 +103,8 @@ impl Driver {
         }
         match timeout_at(deadline, outcome).await {
             // Paho has written it as far as the relay.
-            Ok(Ok(Ok(()))) => match timeout_at(deadline, self.line.flushed()).await {
-                Ok(true) => Ok(EndReason::Disconnected),
+            Ok(Ok(Ok(()))) => match &mut self.line {
+                Some(line) if timeout_at(deadline, line.flushed()).await == Ok(true) => Ok(EndReason::Disconnected),
                 _ => Err(late()),
             },
             Err(_) | Ok(Ok(Err(paho_mqtt::Error::Timeout))) => Err(late()),
@@ -124,9 +125,8 @@ impl Driver {
                 "paho takes long to let go of its client; it goes on by itself"
             );
         }
-        // What paho wrote last, DISCONNECT perhaps, gets a moment to leave.
-        if timeout(LAST_BYTES, self.line.flushed()).await.is_err() {
-            self.line.cut();
+        if let Some(line) = self.line.take() {
+            line.close(LAST_BYTES).await;
         }
         // Confirmations that came before the end still count.
         while let Some(Some(outcome)) = self.flows.next().now_or_never() {

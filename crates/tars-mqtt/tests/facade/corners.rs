@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
 use serde_json::json;
-use tars_mqtt::ports::{Connection, Connector, Publisher, Subscriber, TryPublishError};
+use tars_mqtt::ports::{Publisher, TryPublishError};
 use tars_mqtt::{
     Client, Context, Envelope, Error, ErrorKind, Fate, InboundMessage, LifecycleEvent, Message, OnFailure, QoS, Route,
     State,

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
-use tars_mqtt::ports::{Connector, Subscriber};
+use futures_util::FutureExt;
 use tars_mqtt::{ErrorKind, InboundMessage, QoS, State};
 use tars_testkit::memory::MemoryBroker;
 

@@ -164,9 +164,15 @@ impl Connection for MemoryConnection {
     async fn disconnect(&self) -> Result<(), Error> {
         {
             let mut inner = self.core.lock();
-            if inner.wish == Wish::Stay {
-                let deadline = Instant::now() + self.core.limits.timeout;
-                inner.wish = Wish::Disconnect { deadline };
+            match inner.ended {
+                Some(EndReason::Disconnected) => return Ok(()),
+                // It was over before anybody asked.
+                Some(_) => return Err(Error::new(ErrorKind::NotConnected, "the connection has ended")),
+                None if inner.wish == Wish::Stay => {
+                    let deadline = Instant::now() + self.core.limits.timeout;
+                    inner.wish = Wish::Disconnect { deadline };
+                }
+                None => {}
             }
         }
         self.core.wake.notify_one();
