@@ -85,23 +85,22 @@ async fn the_watchdog_notices_within_about_three_intervals_and_afterwards_all_is
     assert!(client.shutdown().await.is_complete());
 }
 
-/// The broker has answered then, but perhaps has not sent a beat back yet: that is no reason to
-/// take it for one that never does. Several at once, because it is a matter of a millisecond.
+/// The broker has answered then, but may not have sent a beat back yet: that is no reason to take it
+/// for one that never does. Which of the two comes first is a matter of a millisecond, hence rounds.
 #[tokio::test]
 async fn the_watchdog_notices_also_when_it_stops_right_after_connecting() {
-    let broker = broker().await;
-    let seen = Seen::default();
-    let ids: Vec<String> = (0..8).map(|n| format!("svc-{n}")).collect();
-    let mut clients = Vec::new();
-    for id in &ids {
-        clients.push(beating(&broker, id, &seen).await);
+    let mut rounds = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        rounds.spawn(async {
+            let broker = broker().await;
+            let client = beating(&broker, "svc", &Seen::default()).await;
+            broker.pause().unwrap();
+            let paused = Instant::now();
+            within("the watchdog", client.state().until(State::Reconnecting)).await;
+            paused.elapsed()
+        });
     }
-    broker.pause().unwrap();
-    let paused = Instant::now();
-    for client in &clients {
-        let state = within("the watchdog", client.state().until(State::Reconnecting).into_future()).await;
-        assert_eq!(state, State::Reconnecting);
+    for silent in rounds.join_all().await {
+        assert!(ABOUT_THREE.contains(&silent), "noticed after {silent:?}");
     }
-    let silent = paused.elapsed();
-    assert!(ABOUT_THREE.contains(&silent), "noticed after {silent:?}");
 }

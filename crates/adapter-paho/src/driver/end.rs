@@ -103,10 +103,17 @@ impl Driver {
         }
         match timeout_at(deadline, outcome).await {
             // Paho has written it as far as the relay.
-            Ok(Ok(Ok(()))) => match &mut self.line {
-                Some(line) if timeout_at(deadline, line.flushed()).await == Ok(true) => Ok(EndReason::Disconnected),
-                _ => Err(late()),
-            },
+            Ok(Ok(Ok(()))) => {
+                let flushed = match &mut self.line {
+                    Some(line) => timeout_at(deadline, line.flushed()).await.unwrap_or(false),
+                    None => false,
+                };
+                if flushed {
+                    Ok(EndReason::Disconnected)
+                } else {
+                    Err(late())
+                }
+            }
             Err(_) | Ok(Ok(Err(paho_mqtt::Error::Timeout))) => Err(late()),
             Ok(_) => Err(match self.shared.verdict() {
                 Some(verdict) => error::verdict(&self.shared.address, verdict),

@@ -5,9 +5,9 @@ use std::time::Duration;
 use adapter_paho::PahoConnector;
 use tars_ports::{Connector, Credentials, ErrorKind, PublisherExt, QoS, SessionState, Subscriber};
 use tars_testkit::mosquitto::Mosquitto;
-use tars_testkit::scripted::ScriptedBroker;
+use tars_testkit::scripted::{ScriptedBroker, packet};
 
-use crate::{attempt, ended, failure, filter, message, options, soon, tasks, until};
+use crate::{alone, attempt, ended, failure, filter, lost, message, options, pair, soon, tasks, until};
 
 /// A naive client hangs after 3 to 20 rounds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -114,4 +114,36 @@ async fn a_consumer_that_stands_still_stops_nobody() {
     };
     soon(publish).await;
     until("all are read", || lazy.connection.activity().packets_read > 2_000).await;
+}
+
+/// Paho frees the payload of a QoS 1 or 2 PUBLISH twice when its write fails: without the
+/// relay a few rounds end the process.
+#[test]
+fn a_link_that_breaks_under_load_does_not_take_the_process_along() {
+    alone(
+        "hazards::a_link_that_breaks_under_load_does_not_take_the_process_along",
+        || async {
+            for round in 0..40u64 {
+                let (mut connected, mut peer) = pair(|options| options.max_inflight = 1_000).await;
+                let publish = async {
+                    while connected
+                        .connection
+                        .publish(message("t", vec![0; 100], 1 + (round % 2) as u8))
+                        .await
+                        .is_ok()
+                    {}
+                };
+                let (_, _, end) = tokio::join!(
+                    soon(publish),
+                    async {
+                        peer.expect(packet::PUBLISH).await;
+                        tokio::time::sleep(Duration::from_micros(100 * round)).await;
+                        peer.reset();
+                    },
+                    ended(&mut connected.inbound)
+                );
+                assert_eq!(lost(end).kind(), ErrorKind::ConnectionLost);
+            }
+        },
+    );
 }

@@ -55,6 +55,8 @@ pub(super) struct Online {
     pub(super) began: Instant,
     /// The watchdog ended it: the adapter only knows that it was closed on this side.
     pub(super) given_up: bool,
+    /// Own heartbeats do not come back: said once.
+    asked: bool,
     /// It has ended, and its stream is to be read to the end whatever the budget.
     pub(super) gone: bool,
     /// Subscriptions are restored and health is told: the outbox may go on.
@@ -74,6 +76,7 @@ impl Online {
             inbound,
             began: Instant::now(),
             given_up: false,
+            asked: false,
             gone: false,
             restored: false,
             in_flight: resumed
@@ -310,10 +313,7 @@ impl Session {
         let what = "the broker refused the subscription (SUBACK 0x80): may this client read it?";
         let error = Error::new(ErrorKind::SubscriptionRefused, what);
         if self.subscriptions.is_echo(filter) {
-            tracing::warn!(%filter, %error, "own heartbeats cannot be received: the watchdog sees only failed writes");
-            if let Some(heartbeat) = &mut self.heartbeat {
-                heartbeat.echo = false;
-            }
+            tracing::warn!(%filter, %error, "own heartbeats cannot be received: the watchdog asks the broker instead");
         }
         let nobody_waited = !self.fail_pending(filter, &error);
         if nobody_waited && self.dispatch.entry(filter).is_some() {
@@ -350,16 +350,25 @@ impl Session {
                     .connection
                     .try_publish(Message::new(topic.clone(), payload))
                     .is_ok();
-                heartbeat.sent(written);
+                heartbeat.sent();
                 if written {
                     count(&self.shared.stats.beats);
                 }
             }
-            Pulse::NoEcho => tracing::warn!(
-                %topic,
-                "the broker granted the own keepalive topic and sends no heartbeat back (may this client read it?): \
-                 the watchdog sees only failed writes",
-            ),
+            Pulse::Ask => {
+                if !std::mem::replace(&mut online.asked, true) {
+                    tracing::warn!(
+                        %topic,
+                        "own heartbeats do not come back (may this client read them?): the watchdog asks the broker instead",
+                    );
+                }
+                // UNSUBSCRIBE must be answered, whatever is subscribed; it comes back by the
+                // next comparison. An exchange that is under way asks just as well.
+                if online.exchange.is_none() {
+                    let step = Step::Unsubscribe(vec![TopicFilter::from(topic.clone())]);
+                    online.exchange = Some(exchange(online.connection.clone(), step));
+                }
+            }
             Pulse::Dead => {
                 tracing::warn!("three heartbeats in a row failed: the link is given up");
                 online.given_up = true;
