@@ -15,6 +15,9 @@ const AT_ONCE: usize = 8;
 async fn every_adapter_keeps_the_contract_with_every_broker() {
     let mut reports = Vec::new();
     adapter(&mut reports, "rumqttc", AT_ONCE, RumqttcConnector::new()).await;
+    // One at a time: the library has one lock for all clients of a process.
+    #[cfg(feature = "paho")]
+    adapter(&mut reports, "paho", 1, adapter_paho::PahoConnector::new()).await;
 
     let table = Table::of(&reports);
     println!("{table}");

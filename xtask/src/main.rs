@@ -35,6 +35,9 @@ options of test, integration and ci:
   --list        name the steps and run none
   --only NAME   run this step alone; may be given several times
 
+options of integration:
+  --adapter A   the table of behaviours for rumqttc, paho or all, and nothing else
+
 options of chaos:
   --seeds N     play this many schedules (2,000 without)
   --seed N      play the schedule of this seed alone

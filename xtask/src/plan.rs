@@ -1,5 +1,6 @@
 //! What `test` and `integration` do, step by step, with progress, times and a summary.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
@@ -68,6 +69,11 @@ pub(crate) const INTEGRATION: &[Step] = &[
         run: python::provide,
     },
     Step {
+        name: "table",
+        title: "the contract of the ports: behaviour × adapter × broker",
+        run: table,
+    },
+    Step {
         name: "suites",
         title: "the adapters and the client against Mosquitto",
         run: suites,
@@ -96,8 +102,17 @@ fn docs() -> Result<()> {
 }
 
 fn tests() -> Result<()> {
-    Line::cargo("test --workspace")
+    Line::cargo("test --workspace --all-features")
         .variable(python::VARIABLE, python::chosen()?)
+        .run()
+}
+
+/// Which adapter the table is for; all, if not set.
+static ADAPTER: OnceLock<String> = OnceLock::new();
+
+fn table() -> Result<()> {
+    Line::cargo("test --package tars-tests --all-features --test conformance -- --nocapture")
+        .variable("CONFORMANCE_ADAPTER", ADAPTER.get().map_or("all", String::as_str))
         .run()
 }
 
@@ -108,7 +123,7 @@ fn suites() -> Result<()> {
         .map(String::as_str)
         .chain(["tars-testkit", "tars-tests"]);
     let selection = packages.flat_map(|package| ["--package", package]);
-    Line::cargo("test")
+    Line::cargo("test --all-features")
         .arguments(selection)
         .variable(python::VARIABLE, python::chosen()?)
         .run()
@@ -131,6 +146,15 @@ impl Selection {
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--list" => selection.list = true,
+                "--adapter" => {
+                    let name = arguments.next().ok_or("--adapter needs a name: rumqttc, paho or all")?;
+                    if !["rumqttc", "paho", "all"].contains(&name.as_str()) {
+                        return Err(format!("there is no adapter `{name}`: it is rumqttc, paho or all"));
+                    }
+                    // The table alone: the suites are those of every adapter.
+                    selection.only.push("table".to_owned());
+                    let _ = ADAPTER.set(name.clone());
+                }
                 "--only" => {
                     let name = arguments.next().ok_or("--only needs the name of a step")?;
                     if !steps.iter().any(|step| step.name == name) {

@@ -1,4 +1,5 @@
-//! What the tests need besides Rust: a broker, its command-line clients, Python, rustfmt, clippy.
+//! What the tests need besides Rust: a broker, its command-line clients, a C compiler and cmake,
+//! Python, rustfmt, clippy.
 //!
 //! On Debian and its kin what is missing is installed, if that needs no password; else the exact
 //! command is told. Nothing is started or stopped: the tests start brokers of their own, on ports
@@ -17,7 +18,7 @@ struct Package {
     is_there: fn() -> bool,
 }
 
-const PACKAGES: [Package; 4] = [
+const PACKAGES: [Package; 6] = [
     Package {
         name: "mosquitto",
         is_there: || has_program("mosquitto"),
@@ -25,6 +26,15 @@ const PACKAGES: [Package; 4] = [
     Package {
         name: "mosquitto-clients",
         is_there: || has_program("mosquitto_pub") && has_program("mosquitto_sub"),
+    },
+    // For the adapter on Eclipse Paho, which is C.
+    Package {
+        name: "build-essential",
+        is_there: || has_program("cc") && has_program("make"),
+    },
+    Package {
+        name: "cmake",
+        is_there: || has_program("cmake"),
     },
     Package {
         name: "python3",

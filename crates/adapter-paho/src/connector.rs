@@ -120,7 +120,6 @@ async fn attempt(options: &ConnectOptions, stream: TcpStream, deadline: Instant)
     let (address, line) = relay::open(stream)
         .await
         .map_err(|cause| error::internal("no loopback connection could be made for paho").with_source(cause))?;
-    let address = std::net::SocketAddr::from(([127, 0, 0, 1], options.port));
     let attempt = Attempt {
         create: convert::create(options, address),
         connect: convert::connect(options)?,

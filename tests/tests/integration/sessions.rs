@@ -123,27 +123,3 @@ async fn a_session_that_the_broker_kept_is_not_subscribed_again() {
         "a new SUBSCRIBE would replay all retained messages"
     );
 }
-
-#[tokio::test]
-async fn a_session_that_the_broker_kept_as_it_was_before_a_subscription_is_subscribed_again() {
-    let mut broker = started(Mosquitto::builder().persistence(true)).await;
-    let seen = Seen::default();
-    let client = listening(&broker, &seen).await;
-    let mut events = client.lifecycle();
-    // Stopped, it saves the session with two subscriptions. Killed, it forgets the third, and
-    // says nevertheless that the session is present.
-    broker.restart().await.unwrap();
-    assert!(reconnected(&mut events).await);
-    let handler_seen = seen.clone();
-    let handler = move |event: Envelope<Data>| {
-        handler_seen.push(format!("c {}", event.event_type));
-        async {}
-    };
-    client.subscribe("c", handler).qos(QoS::AtLeastOnce).await.unwrap();
-    broker.kill().await.unwrap();
-    broker.start_again().await.unwrap();
-    assert!(reconnected(&mut events).await);
-    publish(&client, "b", "one").await;
-    publish(&client, "c", "two").await;
-    assert_eq!(seen.reach(2).await, ["b one", "c two"]);
-}
