@@ -1,6 +1,6 @@
 //! The service that listens: typed handlers, a ledger of what was handled, answers.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,28 +33,36 @@ struct Answer {
     reply: String,
 }
 
-/// How often each envelope was handled, by its id.
+/// Which events were handled, by their ids.
 #[derive(Clone)]
-pub(crate) struct Ledger(Arc<(Mutex<BTreeMap<String, usize>>, watch::Sender<usize>)>);
+pub(crate) struct Ledger(Arc<Book>);
+
+struct Book {
+    ids: Mutex<BTreeSet<String>>,
+    distinct: watch::Sender<usize>,
+}
 
 impl Ledger {
     pub(crate) fn new() -> Self {
-        Self(Arc::new((Mutex::default(), watch::Sender::new(0))))
+        Self(Arc::new(Book {
+            ids: Mutex::default(),
+            distinct: watch::Sender::new(0),
+        }))
     }
 
     fn note(&self, id: &str) {
-        let mut handled = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *handled.entry(id.to_owned()).or_default() += 1;
-        self.0.1.send_replace(handled.len());
+        let mut ids = self.0.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.insert(id.to_owned());
+        self.0.distinct.send_replace(ids.len());
     }
 
     pub(crate) fn distinct(&self) -> usize {
-        *self.0.1.borrow()
+        *self.0.distinct.borrow()
     }
 
     /// Waits until this many different events were handled.
     pub(crate) async fn reach(&self, count: usize) -> Result<()> {
-        let mut distinct = self.0.1.subscribe();
+        let mut distinct = self.0.distinct.subscribe();
         let reached = distinct.wait_for(|handled| *handled >= count);
         if tokio::time::timeout(Duration::from_secs(15), reached).await.is_err() {
             bail!("only {} of {count} events were handled in time", self.distinct());
