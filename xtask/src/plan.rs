@@ -111,8 +111,8 @@ fn tests() -> Result<()> {
 static ADAPTER: OnceLock<String> = OnceLock::new();
 
 fn table() -> Result<()> {
-    Line::cargo("test --package tars-tests --all-features --test conformance -- --nocapture")
-        .variable("CONFORMANCE_ADAPTER", ADAPTER.get().map_or("all", String::as_str))
+    Line::cargo("run --quiet --package tars-tests --all-features --bin conformance --")
+        .words(ADAPTER.get().map_or("all", String::as_str))
         .run()
 }
 

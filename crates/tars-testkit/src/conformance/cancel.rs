@@ -16,18 +16,19 @@ use crate::proxy::Direction;
 const AWAITS: usize = 40;
 
 pub(super) async fn connect_at_every_await(setup: &Setup) -> Result<(), Failure> {
-    let options = setup.options("client");
     for polls in 0..AWAITS {
+        let options = setup.options(&format!("attempt-{polls}"));
         let attempt = setup.connector.connect(&options, SessionState::new());
         if let Some(connected) = polled(polls, attempt).await {
             let client = Client::from(connected.or_fail("an attempt after dropped ones")?);
             client.works("after dropped attempts").await?;
             return client.disconnect().await;
         }
-        // The same client id at once: what is left of the dropped attempt must not
-        // take the link over later, nor keep it from being made.
+        // What is left of the dropped attempts must not keep the next from being made. It
+        // has an id of its own: a broker may read a CONNECT of a dropped attempt later than
+        // a newer one, and would then end that for it.
         if polls % 3 == 2 {
-            let mut client = Client::connect(setup, "client").await?;
+            let mut client = Client::connect(setup, &format!("client-{polls}")).await?;
             client.works("after a dropped attempt").await?;
             tokio::select! {
                 biased;

@@ -15,8 +15,9 @@ enum Way {
 
 const WAYS: [Way; 3] = [Way::Disconnect, Way::Close, Way::Cut];
 
-/// A connection, ended that way, and its end not yet looked at.
-async fn end(setup: &Setup, way: Way) -> Result<Client, Failure> {
+/// A connection, ended that way, and its end not yet looked at. The link is to be kept:
+/// dropped, it would cut the connection, and so perhaps end it before its own way does.
+async fn end(setup: &Setup, way: Way) -> Result<(Client, Box<dyn Link>), Failure> {
     let link = setup.broker.link("client").await?;
     let client = Client::connect_with(setup, &link.options(), SessionState::new()).await?;
     client.works("before its end").await?;
@@ -28,12 +29,12 @@ async fn end(setup: &Setup, way: Way) -> Result<Client, Failure> {
         Way::Close => client.connection.close(),
         Way::Cut => link.cut(),
     }
-    Ok(client)
+    Ok((client, link))
 }
 
 pub(super) async fn once_and_last(setup: &Setup) -> Result<(), Failure> {
     for way in WAYS {
-        let mut client = end(setup, way).await?;
+        let (mut client, _link) = end(setup, way).await?;
         let reason = client.ended().await?.reason;
         let right = match (&reason, way) {
             (EndReason::Disconnected, Way::Disconnect) | (EndReason::Closed, Way::Close) => true,
@@ -51,7 +52,7 @@ pub(super) async fn once_and_last(setup: &Setup) -> Result<(), Failure> {
 
 pub(super) async fn not_connected_afterwards(setup: &Setup) -> Result<(), Failure> {
     for way in WAYS {
-        let mut client = end(setup, way).await?;
+        let (mut client, _link) = end(setup, way).await?;
         client.ended().await?;
         not_connected(&client)
             .await
@@ -97,7 +98,7 @@ async fn not_connected(client: &Client) -> Result<(), Failure> {
 
 pub(super) async fn disconnect_again_is_no_error(setup: &Setup) -> Result<(), Failure> {
     for way in WAYS {
-        let mut client = end(setup, way).await?;
+        let (mut client, _link) = end(setup, way).await?;
         client.ended().await?;
         for _ in 0..2 {
             let again = soon("disconnect", client.connection.disconnect()).await?;
