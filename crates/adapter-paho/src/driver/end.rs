@@ -125,6 +125,11 @@ impl Driver {
     /// Accounts for everything that was taken over, and sees the thread end.
     pub(super) async fn end(mut self, reason: EndReason) -> Ended {
         let waiting = self.close(&reason);
+        if matches!(reason, EndReason::Closed) {
+            // At once: what the broker still says while paho lets go counts no more.
+            self.settle_what_came();
+            self.flows.clear();
+        }
         let slow = timeout(DESTRUCTION, &mut self.thread).await.is_err();
         if slow {
             tracing::warn!(
@@ -135,14 +140,7 @@ impl Driver {
         if let Some(line) = self.line.take() {
             line.close(LAST_BYTES).await;
         }
-        // Confirmations that came before the end still count.
-        while let Some(Some(outcome)) = self.flows.next().now_or_never() {
-            match outcome {
-                Outcome::Broken(_) => {}
-                // Only a broken answer is an error.
-                outcome => drop(self.settle(outcome)),
-            }
-        }
+        self.settle_what_came();
         // The rest is unknown.
         self.flows.clear();
         let unsent = self.unsent + self.window.unwritten() as u64 + waiting;
@@ -155,6 +153,17 @@ impl Driver {
         let mut ended = Ended::new(reason);
         ended.unsent = unsent;
         ended
+    }
+
+    /// Confirmations that came before the end still count.
+    fn settle_what_came(&mut self) {
+        while let Some(Some(outcome)) = self.flows.next().now_or_never() {
+            match outcome {
+                Outcome::Broken(_) => {}
+                // Only a broken answer is an error.
+                outcome => drop(self.settle(outcome)),
+            }
+        }
     }
 
     /// From here on nothing is taken over, and the thread ends. Returns how many
