@@ -104,7 +104,9 @@ fn docs() -> Result<()> {
 fn tests() -> Result<()> {
     Line::cargo("test --workspace --all-features")
         .variable(python::VARIABLE, python::chosen()?)
-        .run()
+        .run()?;
+    // It says itself whether both adapters gave the same output.
+    Line::cargo("run --quiet --package tars-mqtt --all-features --example swap_adapter").run()
 }
 
 /// Which adapter the table is for; all, if not set.

@@ -14,13 +14,15 @@
 //!
 //! ```no_run
 //! use tars_testkit::conformance::{Setup, conformance_suite};
-//! # fn my_connector() -> tars_testkit::memory::MemoryConnector { unimplemented!() }
+//! # fn my_connector() -> tars_testkit::memory::MemoryConnector {
+//! #     tars_testkit::memory::MemoryBroker::new().connector()
+//! # }
 //!
 //! conformance_suite!(#[tokio::test] Setup::mosquitto(my_connector()));
 //! # fn main() {}
 //! ```
 //!
-//! Or as a table, with [`run_all`] and [`Table`]: see `tests/tests/conformance.rs` of this
+//! Or as a table, with [`run_all`] and [`Table`]: see `tests/src/bin/conformance.rs` of this
 //! workspace. A broker of another kind is a [`TestBroker`].
 //!
 //! Invariants: no wait is longer than [`PATIENCE`], so that a defect fails with the

@@ -179,8 +179,6 @@ impl Adapter {
 
     /// Whether this build has it.
     #[must_use]
-    // The feature `paho` may be absent from the manifest altogether.
-    #[allow(unexpected_cfgs)]
     pub fn is_compiled_in(self) -> bool {
         match self {
             Self::Rumqttc => cfg!(feature = "rumqttc"),

@@ -20,7 +20,6 @@ use super::subscriptions::{Pending, Step};
 use crate::lifecycle::LifecycleEvent;
 use crate::service::heartbeat::Pulse;
 use crate::service::shutdown::ShutdownReport;
-use crate::shared::Live;
 use crate::stats::count;
 
 /// Deliveries taken in a row before anything else gets its turn.
@@ -46,7 +45,7 @@ pub(super) struct Flight {
 /// Unsettled QoS 2 publishes at one time; nothing passes them at the bound. See
 /// [`ConnectOptions::max_inflight_qos2`](tars_ports::ConnectOptions): a Mosquitto with a
 /// full window loses what comes next.
-const MAX_INFLIGHT_QOS2: usize = 10;
+pub(super) const MAX_INFLIGHT_QOS2: u16 = 10;
 
 /// A live connection and what is under way on it.
 pub(super) struct Online {
@@ -155,7 +154,7 @@ impl Session {
         }
         online.restored = true;
         let window = usize::from(self.shared.config.max_inflight);
-        while online.in_flight.len() < window && online.in_flight_qos2 < MAX_INFLIGHT_QOS2 {
+        while online.in_flight.len() < window && online.in_flight_qos2 < usize::from(MAX_INFLIGHT_QOS2) {
             let Some(message) = self.shared.outbox.next() else {
                 return;
             };
@@ -423,11 +422,4 @@ fn exchange(connection: Arc<dyn Connection>, step: Step) -> BoxFuture<'static, (
         (step, answer)
     }
     .boxed()
-}
-
-/// What the session keeps when a link goes, so that `seams` can use it.
-pub(super) fn live(connection: &Arc<dyn Connection>) -> Option<Arc<Live>> {
-    Some(Arc::new(Live {
-        connection: connection.clone(),
-    }))
 }

@@ -1,6 +1,7 @@
 //! The seams of a reconnect: an attempt, its success, its failure, and the end of a
 //! link. The order of the steps is the table in `docs/architecture.md`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
@@ -9,12 +10,13 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Session;
-use super::link::{Online, Phase, live};
+use super::link::{MAX_INFLIGHT_QOS2, Online, Phase};
 use crate::config::Config;
 use crate::lifecycle::{LifecycleEvent, State, reason_of};
 use crate::service::health::last_will;
 use crate::service::heartbeat::Heartbeat;
 use crate::service::shutdown::ShutdownReport;
+use crate::shared::Live;
 use crate::stats::count;
 
 /// So many short-lived connections in a row look like a second client with the same id.
@@ -30,6 +32,7 @@ async fn options(config: &Config) -> Result<ConnectOptions, Error> {
     options.timeout = config.connect_timeout;
     options.max_packet_size = config.max_packet_size;
     options.max_inflight = config.max_inflight;
+    options.max_inflight_qos2 = MAX_INFLIGHT_QOS2;
     options.inbound_messages = config.inbound_messages;
     options.inbound_bytes = config.inbound_bytes;
     if config.health {
@@ -95,7 +98,10 @@ impl Session {
         self.shared.outbox.rewind(&resumed);
         self.heartbeat = config.heartbeat.map(|interval| Heartbeat::new(interval, now));
         self.stable_at = Some(now + config.reconnect_max_delay);
-        self.shared.live.store(live(&connected.connection));
+        let live = Live {
+            connection: connected.connection.clone(),
+        };
+        self.shared.live.store(Some(Arc::new(live)));
         self.phase = Phase::Online(Box::new(Online::new(
             connected.connection,
             connected.inbound,
