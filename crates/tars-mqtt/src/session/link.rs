@@ -2,7 +2,6 @@
 //! over a connection while there is one.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -24,8 +23,6 @@ use crate::stats::count;
 
 /// Deliveries taken in a row before anything else gets its turn.
 const BATCH: usize = 64;
-/// How long an orderly end may take at least to write its DISCONNECT.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 pub(super) enum Phase {
     Offline,
@@ -374,39 +371,6 @@ impl Session {
                 online.connection.close();
             }
         }
-    }
-
-    /// Ends the link in good order; what was taken over has until then to be written.
-    /// Returns whether DISCONNECT was sent.
-    pub(super) async fn end_link(&mut self, until: Instant) -> bool {
-        self.shared.live.store(None);
-        self.stable_at = None;
-        self.heartbeat = None;
-        let Phase::Online(mut online) = std::mem::replace(&mut self.phase, Phase::Offline) else {
-            return false;
-        };
-        let until = until.max(Instant::now() + FAREWELL);
-        let farewell = tokio::time::timeout_at(until, online.connection.disconnect()).await;
-        let disconnected = matches!(farewell, Ok(Ok(())));
-        if !disconnected {
-            tracing::warn!("DISCONNECT could not be sent: the broker will publish the last will");
-            online.connection.close();
-        }
-        // The connection's last word carries what the next one needs.
-        let ended = async {
-            while let Some(incoming) = online.inbound.next().await {
-                if let Incoming::Ended(ended) = incoming {
-                    return Some(ended);
-                }
-            }
-            None
-        };
-        if let Ok(Some(ended)) = tokio::time::timeout(FAREWELL, ended).await {
-            self.count_lost(ended.unsent);
-            self.carried = ended.session;
-        }
-        self.will_may_speak = !disconnected;
-        disconnected
     }
 }
 

@@ -11,6 +11,7 @@
 //! ```
 
 mod backoff;
+mod ending;
 mod event;
 mod link;
 pub(crate) mod outbox;
@@ -18,7 +19,6 @@ mod seams;
 pub(crate) mod subscriptions;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tars_contracts::{HealthStatus, TopicFilter, TopicName, keepalive_topic};
 use tars_ports::{Connector, Error, ErrorKind, QoS, SessionState};
@@ -26,26 +26,18 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use self::backoff::Backoff;
+pub(crate) use self::ending::Ending;
 use self::event::Event;
 use self::link::Phase;
 use self::subscriptions::{Place, SubscribeReply, Subscriptions, UnsubscribeReply, check_shape, check_shared};
 use crate::client::WeakClient;
 use crate::dispatch::{Dispatch, Entry};
-use crate::lifecycle::{LifecycleEvent, State};
+use crate::lifecycle::State;
 use crate::service::health::Health;
 use crate::service::heartbeat::Heartbeat;
 use crate::service::shutdown::{Drain, ShutdownReport};
 use crate::shared::Shared;
 use crate::subscribe::{Acknowledge, Route};
-
-/// How a session is asked to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// It may connect again.
-    Disconnect,
-    /// For good.
-    Shutdown,
-}
 
 /// What a handle asks of the session.
 pub(crate) enum Command {
@@ -275,139 +267,6 @@ impl Session {
         }
         self.dispatch.remove(&filter);
         self.subscriptions.leave(filter, reply);
-    }
-
-    fn begin_drain(&mut self, ending: Ending, reply: Option<oneshot::Sender<ShutdownReport>>) {
-        if let Some(drain) = &mut self.drain {
-            drain.replies.extend(reply);
-            // A shutdown is the stronger of the two.
-            if ending == Ending::Shutdown {
-                drain.ending = ending;
-            }
-            return;
-        }
-        // On a kept session the broker sends again what it has no acknowledgement for.
-        let clean = self.shared.config.clean_session;
-        let unstarted = self
-            .dispatch
-            .wind_down(|received| received.is_reliable() && (clean || !received.is_unacknowledged()));
-        self.drain = Some(Drain {
-            ending,
-            deadline: Instant::now() + self.shared.config.shutdown_timeout,
-            replies: reply.into_iter().collect(),
-            jobs: self.dispatch.work().jobs(),
-            unsettled: self.shared.outbox.len(),
-            unstarted,
-        });
-        if !matches!(self.phase, Phase::Offline) {
-            self.shared.set_state(State::Disconnecting);
-        }
-        let online = self.online().is_some();
-        if let Some(health) = &mut self.health {
-            health.set(HealthStatus::new(false).with_event("shutdown"), online, None);
-        }
-        tracing::info!(client_id = %self.shared.config.client_id, ?ending, "finishing what is under way");
-    }
-
-    /// Whether an end in progress has nothing left to wait for.
-    fn has_drained(&self) -> bool {
-        let Some(drain) = &self.drain else {
-            return false;
-        };
-        if Instant::now() >= drain.deadline {
-            return true;
-        }
-        let idle = self.dispatch.work().jobs() == 0 && self.shared.outbox.len() == 0;
-        let told = self.online().is_none() || self.health.as_ref().is_none_or(Health::is_settled);
-        match self.phase {
-            Phase::Offline => true,
-            _ if !self.connected_before => true,
-            _ => idle && told,
-        }
-    }
-
-    /// The end of an orderly end. Returns the report when the session is over.
-    async fn finish(&mut self) -> Option<ShutdownReport> {
-        let drain = self.drain.take()?;
-        let cut_off = self.dispatch.stop().await;
-        let (kind, why) = (
-            drain.error_kind(),
-            "the client was ended before the broker confirmed it",
-        );
-        if drain.ending == Ending::Shutdown {
-            self.shared.close();
-        }
-        let unsettled = self.shared.outbox.fail_all(kind, why);
-        let disconnected = self.end_link(drain.deadline).await;
-        let error = Error::new(kind, "the client was ended");
-        self.fail_waiters(&error);
-        let report = drain.report(cut_off, unsettled, disconnected);
-        let event = match drain.ending {
-            Ending::Disconnect => LifecycleEvent::Disconnected,
-            Ending::Shutdown => LifecycleEvent::Shutdown,
-        };
-        tracing::info!(client_id = %self.shared.config.client_id, ?report, "disconnected");
-        self.shared.set_state(State::Disconnected);
-        self.shared.emit(event);
-        for reply in drain.replies {
-            let _ = reply.send(report);
-        }
-        (drain.ending == Ending::Shutdown).then_some(report)
-    }
-
-    /// The last handle is gone. An end in progress goes on, and is one for good;
-    /// otherwise the link closes without DISCONNECT, so that the last will speaks.
-    async fn orphaned(&mut self) -> Option<ShutdownReport> {
-        self.handles_left = false;
-        if let Some(drain) = &mut self.drain {
-            drain.ending = Ending::Shutdown;
-            return None;
-        }
-        tracing::warn!(client_id = %self.shared.config.client_id, "the last handle was dropped without a shutdown");
-        Some(self.end_abruptly("the client was dropped").await)
-    }
-
-    /// Ends the session without asking anybody to finish.
-    async fn end_abruptly(&mut self, why: &str) -> ShutdownReport {
-        // The link first: a dead letter that fails now must not be followed by its acknowledgement.
-        if let Some(live) = self.shared.live.swap(None) {
-            live.connection.close();
-        }
-        self.shared.close();
-        self.phase = Phase::Offline;
-        let cut_off = self.dispatch.stop().await;
-        let unsettled = self.shared.outbox.fail_all(ErrorKind::Closed, why);
-        self.fail_waiters(&Error::new(ErrorKind::Closed, why.to_owned()));
-        self.shared.set_state(State::Disconnected);
-        self.shared.emit(LifecycleEvent::Shutdown);
-        let report = ShutdownReport {
-            handlers_cut_off: cut_off,
-            publishes_unsettled: unsettled,
-            ..ShutdownReport::default()
-        };
-        if let Some(drain) = self.drain.take() {
-            for reply in drain.replies {
-                let _ = reply.send(report);
-            }
-        }
-        report
-    }
-
-    fn fail_waiters(&mut self, error: &Error) {
-        if let Some(reply) = self.connecting.take() {
-            let _ = reply.send(Err(error.clone()));
-        }
-        self.subscriptions.fail_pending(&mut self.dispatch, error);
-        if let Some(health) = &mut self.health {
-            health.fail_waiters(error);
-        }
-    }
-
-    fn count_lost(&self, unsent: u64) {
-        if unsent > 0 {
-            self.shared.stats.lost_unsent.fetch_add(unsent, Ordering::Relaxed);
-            tracing::warn!(unsent, "QoS 0 messages were lost with the link");
-        }
     }
 }
 
