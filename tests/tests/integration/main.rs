@@ -10,6 +10,7 @@
 mod bad_input_from_outside;
 mod command_line_tools;
 mod environment;
+mod flood;
 mod large;
 mod overlap;
 mod python_consumer;

@@ -103,9 +103,19 @@ impl Child {
         while self.line().await != wanted {}
     }
 
+    fn id(&self) -> u32 {
+        self.process.id().expect("it was not waited for yet")
+    }
+
+    /// The most memory it ever held, in KiB (`VmHWM`, proc(5)).
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let id = self.process.id().expect("it was not waited for yet");
-        let pid = Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
+        let pid = Pid::from_raw(i32::try_from(self.id()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
     }
 
