@@ -13,7 +13,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::builder::ClientBuilder;
 use crate::config::Config;
-use crate::dispatch::Unfinished;
 use crate::handler::Handler;
 use crate::lifecycle::{Lifecycle, State, StateWatch};
 use crate::publish::{EventId, Publish};
@@ -171,18 +170,11 @@ impl Client {
         Lifecycle(self.shared().events.subscribe())
     }
 
-    /// A snapshot of the counters.
+    /// A snapshot of the counters, and of what is under way.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.shared().stats.snapshot(self.shared().outbox.len() as u64)
-    }
-
-    /// The oldest QoS 1 or 2 message that arrived and is not finished. One that stays
-    /// holds back the acknowledgements behind it, and with them, at the broker's
-    /// window, all further QoS 1 and 2 messages.
-    #[must_use]
-    pub fn oldest_unfinished(&self) -> Option<Unfinished> {
-        self.shared().work.oldest()
+        let shared = self.shared();
+        shared.stats.snapshot(shared.outbox.len(), &shared.work)
     }
 
     /// The configuration it was made with.

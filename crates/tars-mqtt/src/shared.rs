@@ -8,6 +8,7 @@ use arc_swap::ArcSwapOption;
 use tars_ports::{Capabilities, Connection, Error, ErrorKind};
 use tokio::sync::{broadcast, watch};
 
+use crate::burst::Burst;
 use crate::config::Config;
 use crate::context::Context;
 use crate::dispatch::Work;
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) state: watch::Sender<State>,
     pub(crate) events: broadcast::Sender<LifecycleEvent>,
     pub(crate) on_invalid: Option<InvalidHook>,
+    /// Messages without a subscription.
+    pub(crate) unrouted: Burst,
     /// Why the client ended, if nobody asked it to.
     pub(crate) end_reason: OnceLock<Error>,
     closed: AtomicBool,
@@ -54,6 +57,7 @@ impl Shared {
             state: watch::Sender::new(State::Created),
             events: broadcast::Sender::new(64),
             on_invalid,
+            unrouted: Burst::default(),
             end_reason: OnceLock::new(),
             closed: AtomicBool::new(false),
             next_id: AtomicU64::new(0),
@@ -91,12 +95,17 @@ impl Shared {
         Ok(())
     }
 
-    /// Counts and logs a message that was no valid input, and tells the hook.
-    pub(crate) fn report_invalid(&self, context: &Context, invalid: Invalid) {
+    /// Counts a message that was no valid input, logs it at WARN once per burst, and
+    /// tells the hook.
+    pub(crate) fn report_invalid(&self, context: &Context, invalid: Invalid, burst: &Burst) {
         count(&self.stats.invalid);
         let payload = context.payload();
         let start = String::from_utf8_lossy(&payload[..payload.len().min(64)]);
-        tracing::warn!(topic = %context.topic(), reason = invalid.0, bytes = payload.len(), "invalid message skipped");
+        let (topic, reason, bytes) = (context.topic(), &invalid.0, payload.len());
+        match burst.say() {
+            Some(unsaid) => tracing::warn!(%topic, reason, bytes, unsaid, "invalid message skipped"),
+            None => tracing::debug!(%topic, reason, bytes, "invalid message skipped"),
+        }
         tracing::trace!(topic = %context.topic(), ?start, "the invalid payload begins with");
         if let Some(hook) = &self.on_invalid
             && catch_unwind(AssertUnwindSafe(|| hook(context, &invalid))).is_err()

@@ -2,23 +2,39 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::dispatch::{Unfinished, Work};
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
         #[derive(Debug, Default)]
         pub(crate) struct Counters { $(pub(crate) $name: AtomicU64,)* }
 
-        /// A snapshot of a client's counters, each from the client's beginning.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        /// A snapshot of a client: its counters, each from the client's beginning, and
+        /// what is under way at this moment.
+        #[derive(Debug, Clone, PartialEq, Eq, Default)]
         #[non_exhaustive]
         pub struct Stats {
             $($(#[$doc])* pub $name: u64,)*
-            /// QoS 1 and 2 publishes that have not settled yet.
+            /// QoS 1 and 2 publishes that have not settled yet: the depth of the outbox.
             pub unsettled: u64,
+            /// QoS 1 and 2 messages that arrived and are not finished. At the broker's window
+            /// (Mosquitto: 20) it sends no more of them, at the client's own budget reading
+            /// pauses.
+            pub unfinished: u64,
+            /// The oldest of those. One that stays holds back the acknowledgements behind
+            /// it; after 30 s that is logged at WARN, once per burst.
+            pub oldest_unfinished: Option<Unfinished>,
         }
 
         impl Counters {
-            pub(crate) fn snapshot(&self, unsettled: u64) -> Stats {
-                Stats { $($name: self.$name.load(Relaxed),)* unsettled }
+            pub(crate) fn snapshot(&self, unsettled: usize, work: &Work) -> Stats {
+                let (unfinished, oldest_unfinished) = work.unfinished();
+                Stats {
+                    $($name: self.$name.load(Relaxed),)*
+                    unsettled: unsettled as u64,
+                    unfinished: unfinished as u64,
+                    oldest_unfinished,
+                }
             }
         }
     };

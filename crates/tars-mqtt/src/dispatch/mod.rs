@@ -8,6 +8,7 @@ mod copies;
 mod dedupe;
 mod queue;
 mod received;
+mod taken;
 mod trie;
 mod work;
 mod worker;
@@ -22,7 +23,8 @@ use tokio::time::Instant;
 
 pub use self::queue::Overflow;
 pub(crate) use self::received::Received;
-pub use self::work::Unfinished;
+pub(crate) use self::taken::Complaint;
+pub use self::taken::Unfinished;
 pub(crate) use self::work::Work;
 
 use self::copies::Copies;
@@ -30,6 +32,7 @@ use self::dedupe::Dedupe;
 use self::queue::{Pushed, Queue};
 use self::trie::Trie;
 use self::work::Job;
+use crate::burst::Burst;
 use crate::client::WeakClient;
 use crate::config::Config;
 use crate::handler::AnyHandler;
@@ -44,6 +47,8 @@ pub(crate) struct Entry {
     pub(crate) options: RouteOptions,
     handler: AnyHandler,
     queue: Queue,
+    /// Messages that its handler cannot take.
+    invalid: Burst,
     /// If it is on.
     dedupe: Option<Dedupe<Job>>,
 }
@@ -64,6 +69,7 @@ impl Entry {
             dedupe: (!ttl.is_zero()).then(|| Dedupe::new(ttl, config.dedupe_max_entries)),
             options,
             handler,
+            invalid: Burst::default(),
         }
     }
 
@@ -170,12 +176,15 @@ impl Dispatch {
         }
         if reached.is_empty() && own != Some(&delivery.topic) {
             count(&self.shared.stats.unrouted);
-            tracing::warn!(topic = %delivery.topic, qos = %delivery.qos, "a message without a subscription was skipped");
+            if let Some(unsaid) = self.shared.unrouted.say() {
+                tracing::warn!(
+                    topic = %delivery.topic, qos = %delivery.qos, unsaid,
+                    "a message without a subscription was skipped",
+                );
+            }
         }
-        let held = (delivery.qos != QoS::AtMostOnce && !reached.is_empty()).then(|| {
-            let filter = reached.first().map(|entry| entry.filter.clone());
-            self.work.hold(delivery.topic.clone(), filter, delivery.payload.len())
-        });
+        let held = (delivery.qos != QoS::AtMostOnce && !reached.is_empty())
+            .then(|| self.work.hold(delivery.topic.clone(), delivery.payload.len()));
         let received = Arc::new(Received::new(delivery, connection.clone(), held));
         if overlapping {
             self.copies.note(&received, reached.len());
@@ -190,7 +199,7 @@ impl Dispatch {
             received.acknowledge();
         }
         for entry in reached {
-            match entry.queue.push(Job::new(received.clone(), &self.work)) {
+            match entry.queue.push(Job::new(received.clone(), &entry.filter, &self.work)) {
                 Pushed::Queued => {}
                 Pushed::Dropped { first } => {
                     count(&self.shared.stats.dropped);

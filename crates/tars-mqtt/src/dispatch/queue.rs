@@ -196,7 +196,7 @@ mod tests {
         let mut push = || {
             let delivery = Delivery::new("a".parse().unwrap(), "x", QoS::AtMostOnce);
             let received = Arc::new(Received::new(delivery, connection.clone(), None));
-            if queue.push(Job::new(received, &work)) == (Pushed::Dropped { first: true }) {
+            if queue.push(Job::new(received, &"a".parse().unwrap(), &work)) == (Pushed::Dropped { first: true }) {
                 told += 1;
             }
         };

@@ -21,7 +21,7 @@ pub(crate) struct Received {
     /// For who wants to know when nobody works on it any more.
     gone: OnceLock<Gone>,
     /// Its place among what the client has taken in, unless it is best effort.
-    _held: Option<Hold>,
+    pub(super) held: Option<Hold>,
 }
 
 /// When a message was let go of, if it was.
@@ -30,7 +30,7 @@ pub(crate) type Gone = Arc<OnceLock<Instant>>;
 impl Received {
     pub(crate) fn new(delivery: Delivery, connection: Arc<dyn Connection>, held: Option<Hold>) -> Self {
         Self {
-            _held: held,
+            held,
             delivery,
             connection,
             open: AtomicUsize::new(0),

@@ -5,44 +5,16 @@
 //! until nobody works on it any more. At the bound the session takes nothing in; the
 //! adapter's hand-over fills, and reading pauses.
 
-use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tars_contracts::{TopicFilter, TopicName};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::received::Received;
-
-/// A received QoS 1 or 2 message that is not finished.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Unfinished {
-    /// Its topic.
-    pub topic: TopicName,
-    /// The first subscription it reached.
-    pub filter: Option<TopicFilter>,
-    /// Since it arrived.
-    pub age: Duration,
-}
-
-struct Held {
-    topic: TopicName,
-    filter: Option<TopicFilter>,
-    bytes: usize,
-    since: Instant,
-}
-
-#[derive(Default)]
-struct Taken {
-    next: u64,
-    bytes: usize,
-    /// By number, so the first is the oldest.
-    messages: BTreeMap<u64, Held>,
-}
+use super::taken::{Complaint, Taken, Unfinished};
 
 /// Jobs that are queued or running, and messages that are taken in.
 #[derive(Default)]
@@ -69,29 +41,16 @@ impl Work {
     }
 
     /// Takes a message in.
-    pub(crate) fn hold(self: &Arc<Self>, topic: TopicName, filter: Option<TopicFilter>, bytes: usize) -> Hold {
-        let mut taken = self.taken();
-        let number = taken.next;
-        taken.next += 1;
-        taken.bytes += bytes;
-        let since = Instant::now();
-        let held = Held {
-            topic,
-            filter,
-            bytes,
-            since,
-        };
-        taken.messages.insert(number, held);
+    pub(crate) fn hold(self: &Arc<Self>, topic: TopicName, bytes: usize) -> Hold {
         Hold {
             work: self.clone(),
-            number,
+            number: self.taken().insert(topic, bytes, Instant::now()),
         }
     }
 
     /// Whether one more message may be taken in. One always may.
     pub(crate) fn has_room(&self, messages: usize, bytes: usize) -> bool {
-        let taken = self.taken();
-        taken.messages.len() < messages.max(1) && (taken.bytes < bytes || taken.messages.is_empty())
+        self.taken().has_room(messages, bytes)
     }
 
     /// Resolves after a message was finished. One waiter only: the session.
@@ -99,15 +58,22 @@ impl Work {
         self.freed.notified().await;
     }
 
-    /// The oldest message that is not finished.
-    pub(crate) fn oldest(&self) -> Option<Unfinished> {
+    /// How many messages are not finished, and the oldest of them.
+    pub(crate) fn unfinished(&self) -> (usize, Option<Unfinished>) {
         let taken = self.taken();
-        let held = taken.messages.values().next()?;
-        Some(Unfinished {
-            topic: held.topic.clone(),
-            filter: held.filter.clone(),
-            age: held.since.elapsed(),
-        })
+        (taken.len(), taken.oldest(Instant::now()))
+    }
+
+    /// What there is to say of them now, given the budget; with the oldest.
+    pub(crate) fn complaint(&self, messages: usize, bytes: usize) -> Option<(Complaint, Unfinished)> {
+        let (mut taken, now) = (self.taken(), Instant::now());
+        let complaint = taken.complaint(now, messages, bytes)?;
+        taken.oldest(now).map(|oldest| (complaint, oldest))
+    }
+
+    /// When to ask for that again at the latest.
+    pub(crate) fn next_look(&self) -> Option<Instant> {
+        self.taken().next_look()
     }
 }
 
@@ -117,13 +83,20 @@ pub(crate) struct Hold {
     number: u64,
 }
 
+impl Hold {
+    /// A subscription has work with it.
+    fn enter(&self, filter: &TopicFilter) {
+        self.work.taken().enter(self.number, filter);
+    }
+
+    fn leave(&self, filter: &TopicFilter) {
+        self.work.taken().leave(self.number, filter);
+    }
+}
+
 impl Drop for Hold {
     fn drop(&mut self) {
-        let mut taken = self.work.taken();
-        if let Some(held) = taken.messages.remove(&self.number) {
-            taken.bytes -= held.bytes;
-        }
-        drop(taken);
+        self.work.taken().remove(self.number);
         self.work.freed.notify_one();
     }
 }
@@ -131,14 +104,19 @@ impl Drop for Hold {
 /// A message for one subscription. As long as it lives, the subscription has work.
 pub(crate) struct Job {
     received: Arc<Received>,
+    filter: TopicFilter,
     _busy: Busy,
 }
 
 impl Job {
-    pub(crate) fn new(received: Arc<Received>, work: &Arc<Work>) -> Self {
+    pub(crate) fn new(received: Arc<Received>, filter: &TopicFilter, work: &Arc<Work>) -> Self {
         work.jobs.fetch_add(1, Ordering::Relaxed);
+        if let Some(held) = &received.held {
+            held.enter(filter);
+        }
         Self {
             received,
+            filter: filter.clone(),
             _busy: Busy(work.clone()),
         }
     }
@@ -153,6 +131,14 @@ impl Deref for Job {
 
     fn deref(&self) -> &Received {
         &self.received
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if let Some(held) = &self.received.held {
+            held.leave(&self.filter);
+        }
     }
 }
 

@@ -109,7 +109,7 @@ async fn process(entry: &Entry, shared: &Arc<Shared>, context: &Context) -> bool
                 return true;
             }
             Run::Invalid(invalid) => {
-                shared.report_invalid(context, invalid);
+                shared.report_invalid(context, invalid, &entry.invalid);
                 return false;
             }
             Run::Failed(reason) => {

@@ -17,6 +17,7 @@ mod link;
 pub(crate) mod outbox;
 mod seams;
 pub(crate) mod subscriptions;
+mod trouble;
 
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ pub(crate) use self::ending::Ending;
 use self::event::Event;
 use self::link::Phase;
 use self::subscriptions::{Place, SubscribeReply, Subscriptions, UnsubscribeReply, check_shape, check_shared};
+use crate::burst::Burst;
 use crate::client::WeakClient;
 use crate::dispatch::{Dispatch, Entry};
 use crate::lifecycle::State;
@@ -83,6 +85,7 @@ pub(crate) struct Session {
     /// The last link ended without DISCONNECT: its will may still be on its way.
     will_may_speak: bool,
     short_lived: u32,
+    connect_failures: Burst,
     drain: Option<Drain>,
 }
 
@@ -114,6 +117,7 @@ impl Session {
             stable_at: None,
             will_may_speak: false,
             short_lived: 0,
+            connect_failures: Burst::default(),
             drain: None,
             connector,
             commands,
@@ -135,6 +139,7 @@ impl Session {
                 return report;
             }
             self.advance();
+            self.complain();
             if self.has_drained()
                 && let Some(report) = self.finish().await
             {

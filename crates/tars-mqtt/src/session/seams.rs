@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::Session;
 use super::link::{MAX_INFLIGHT_QOS2, Online, Phase};
+use super::trouble::CONTESTED;
 use crate::config::Config;
 use crate::lifecycle::{LifecycleEvent, State, reason_of};
 use crate::service::health::last_will;
@@ -18,9 +19,6 @@ use crate::service::heartbeat::Heartbeat;
 use crate::service::shutdown::ShutdownReport;
 use crate::shared::Live;
 use crate::stats::count;
-
-/// So many short-lived connections in a row look like a second client with the same id.
-const CONTESTED: u32 = 3;
 
 async fn options(config: &Config) -> Result<ConnectOptions, Error> {
     let mut options = ConnectOptions::new(config.broker.host.clone(), config.broker.port, config.client_id.clone());
@@ -123,7 +121,7 @@ impl Session {
         if first && !self.shared.config.connect_retry {
             return self.back_to_start(&error);
         }
-        tracing::warn!(%error, "could not connect");
+        self.say_failed_attempt(&error);
         self.schedule(error.is_transient());
     }
 
@@ -191,7 +189,7 @@ impl Session {
         } else {
             reason_of(&ended.reason)
         };
-        tracing::warn!(client_id = %self.shared.config.client_id, %reason, "the connection was lost");
+        self.say_lost_link(&reason);
         self.shared
             .emit(LifecycleEvent::ConnectionLost { reason: reason.clone() });
         if !self.shared.config.reconnect {
@@ -219,10 +217,12 @@ impl Session {
         self.short_lived = if stayed_up { 0 } else { self.short_lived + 1 };
         if self.short_lived >= CONTESTED {
             let client_id = self.shared.config.client_id.clone();
-            tracing::warn!(
-                %client_id, ?lived, in_a_row = self.short_lived,
-                "connections end shortly after they begin: is another client using the same client id?",
-            );
+            if self.short_lived == CONTESTED {
+                tracing::warn!(
+                    %client_id, ?lived, in_a_row = self.short_lived,
+                    "connections end shortly after they begin: is another client using the same client id?",
+                );
+            }
             self.shared.emit(LifecycleEvent::ClientIdContested { client_id });
         }
     }
@@ -236,7 +236,8 @@ impl Session {
         let beat = self.heartbeat.as_ref().map(Heartbeat::next);
         let drained = self.drain.as_ref().map(|drain| drain.deadline);
         let expired = self.shared.outbox.next_deadline();
-        [attempt, beat, drained, expired, self.stable_at]
+        let look = self.shared.work.next_look();
+        [attempt, beat, drained, expired, look, self.stable_at]
             .into_iter()
             .flatten()
             .min()

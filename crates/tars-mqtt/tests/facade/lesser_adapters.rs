@@ -231,7 +231,7 @@ async fn what_is_acknowledged_on_receipt_is_bounded_by_the_budget() {
     assert_eq!(client.stats().received, 50);
     let (unacknowledged, waiting) = broker.backlog("svc");
     assert!(unacknowledged + waiting > 800, "the rest waits with the broker");
-    let oldest = client.oldest_unfinished().unwrap();
+    let oldest = client.stats().oldest_unfinished.unwrap();
     assert_eq!(oldest.topic.as_str(), "stuck");
     assert!(oldest.age >= std::time::Duration::from_millis(50));
 }

@@ -9,6 +9,7 @@ mod dedupe;
 mod health;
 mod lesser_adapters;
 mod overlap;
+mod panics;
 mod pitfalls;
 mod publishing;
 mod receiving;
@@ -17,6 +18,7 @@ mod replacing;
 mod scope;
 mod shutdown;
 mod subscribing;
+mod trouble;
 mod without_a_broker;
 
 use std::sync::{Arc, Mutex};
