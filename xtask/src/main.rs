@@ -29,6 +29,7 @@ cargo xtask <command>
   integration   only the suites against a real Mosquitto
   ci            as test, and says first which tools it uses
   chaos         simulated schedules of faults; shows the first that breaks a promise, made short
+  flood         100,000 messages against a slow handler, with each adapter: about ten minutes
   help          this text
 
 options of test, integration and ci:
@@ -77,6 +78,7 @@ fn dispatch(arguments: &[String]) -> Result<Outcome> {
         }
         "demo" => return demo::show(rest).map(|()| Outcome::Done),
         "chaos" => return chaos(rest).map(|()| Outcome::Done),
+        "flood" if rest.is_empty() => return flood().map(|()| Outcome::Done),
         "test" | "ci" => plan::TEST,
         "integration" => plan::INTEGRATION,
         unknown => return Ok(Outcome::NotUnderstood(format!("there is no command `{unknown}`"))),
@@ -96,5 +98,12 @@ fn dispatch(arguments: &[String]) -> Result<Outcome> {
 fn chaos(arguments: &[String]) -> Result<()> {
     Line::cargo("run --quiet --package tars-tests --bin simulate --")
         .arguments(arguments.iter().cloned())
+        .run()
+}
+
+/// The full form of a suite whose short form is one of the integration's.
+fn flood() -> Result<()> {
+    Line::cargo("test --package tars-tests --all-features --test integration flood:: -- --nocapture")
+        .variable("TARS_FLOOD", "full")
         .run()
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod child;
 pub(crate) mod seen;
+pub(crate) mod tap;
 pub(crate) mod tools;
 pub(crate) mod traffic;
 
