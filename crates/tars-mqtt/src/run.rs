@@ -55,6 +55,7 @@ impl Client {
         self.connect().await?;
         let service = AssertUnwindSafe(service(self.clone())).catch_unwind();
         let result = tokio::select! {
+            biased;
             result = service => result,
             reason = self.ended() => Ok(Err(reason.into())),
         };

@@ -13,7 +13,7 @@ mod trie;
 mod work;
 mod worker;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tars_contracts::{TopicFilter, TopicName};
@@ -88,7 +88,8 @@ impl Entry {
 /// All subscriptions of a client and the tasks that work for them.
 pub(crate) struct Dispatch {
     trie: Trie<Arc<Entry>>,
-    entries: HashMap<TopicFilter, Arc<Entry>>,
+    /// In an order of their own, so that a run repeats exactly.
+    entries: BTreeMap<TopicFilter, Arc<Entry>>,
     /// What the current delivery reaches; kept, so that no delivery allocates it anew.
     reached: Vec<Arc<Entry>>,
     copies: Copies,
@@ -103,7 +104,7 @@ impl Dispatch {
     pub(crate) fn new(shared: Arc<Shared>, client: WeakClient) -> Self {
         Self {
             trie: Trie::default(),
-            entries: HashMap::new(),
+            entries: BTreeMap::new(),
             reached: Vec::new(),
             copies: Copies::default(),
             workers: JoinSet::new(),

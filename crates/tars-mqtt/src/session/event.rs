@@ -1,9 +1,12 @@
 //! What the session waits for, all in one place.
 
 use std::future::pending;
+use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tars_ports::{Connected, Connection, Error, Incoming, QoS, Refused, Settled};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -41,30 +44,47 @@ pub(super) enum Event {
 }
 
 impl Session {
-    /// Waits for the next thing to happen. Every branch is cancel-safe: what is not
-    /// chosen is still there the next time.
+    /// Waits for the next thing to happen, with a turn for each. Every branch is
+    /// cancel-safe: what is not chosen is still there the next time.
     pub(super) async fn next_event(&mut self) -> Event {
         let wake = self.next_wake();
-        let draining = self.drain.is_some();
         let work = self.dispatch.work().clone();
         let may_read = self.has_room();
-        tokio::select! {
-            command = self.commands.recv(), if self.handles_left => Event::Command(command),
-            () = abandoned(self.connecting.as_mut()) => Event::ConnectAbandoned,
-            event = next_of(&mut self.phase, self.health.as_mut(), may_read) => event,
-            () = self.shared.outbox.changed() => Event::Progress,
-            () = work.became_idle(), if draining => Event::Progress,
-            () = work.freed(), if !may_read => Event::Progress,
-            () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => Event::Time,
-        }
+        self.turns
+            .first([
+                pin!(only_if(self.handles_left, async {
+                    Event::Command(self.commands.recv().await)
+                })),
+                pin!(abandoned(self.connecting.as_mut())),
+                pin!(next_of(&mut self.phase, self.health.as_mut(), may_read)),
+                pin!(self.shared.outbox.changed().map(|()| Event::Progress)),
+                pin!(only_if(
+                    self.drain.is_some(),
+                    work.became_idle().map(|()| Event::Progress)
+                )),
+                pin!(only_if(!may_read, work.freed().map(|()| Event::Progress))),
+                pin!(only_if(
+                    wake.is_some(),
+                    sleep_until(wake.unwrap_or_else(Instant::now)).map(|()| Event::Time)
+                )),
+            ])
+            .await
     }
 }
 
-async fn abandoned(connecting: Option<&mut tokio::sync::oneshot::Sender<Result<(), Error>>>) {
+async fn only_if<T>(wanted: bool, event: impl Future<Output = T>) -> T {
+    if !wanted {
+        pending::<()>().await;
+    }
+    event.await
+}
+
+async fn abandoned(connecting: Option<&mut tokio::sync::oneshot::Sender<Result<(), Error>>>) -> Event {
     match connecting {
         Some(reply) => reply.closed().await,
         None => pending().await,
     }
+    Event::ConnectAbandoned
 }
 
 async fn next_of(phase: &mut Phase, health: Option<&mut Health>, may_read: bool) -> Event {
@@ -77,23 +97,46 @@ async fn next_of(phase: &mut Phase, health: Option<&mut Health>, may_read: bool)
 
 impl Online {
     async fn next_event(&mut self, health: Option<&mut Health>, may_read: bool) -> Event {
-        tokio::select! {
-            incoming = self.inbound.next(), if may_read || self.gone => Event::Arrived(incoming),
-            () = gone(self.connection.as_ref()), if !may_read && !self.gone => {
-                self.gone = true;
-                Event::Progress
-            }
-            Some(flight) = self.in_flight.next() => Event::Settled(flight),
-            (step, answer) = ready_or_never(&mut self.exchange) => {
-                self.exchange = None;
-                Event::Exchanged(step, answer)
-            }
-            _ = ready_or_never(&mut self.room) => {
-                self.room = None;
-                Event::Progress
-            }
-            result = health_settled(health) => Event::HealthSettled(result),
-        }
+        let Self {
+            turns,
+            connection,
+            inbound,
+            gone: has_gone,
+            in_flight,
+            exchange,
+            room,
+            ..
+        } = self;
+        let reads = may_read || *has_gone;
+        turns
+            .first([
+                pin!(only_if(reads, inbound.next().map(Event::Arrived))),
+                pin!(only_if(!reads, async {
+                    gone(connection.as_ref()).await;
+                    *has_gone = true;
+                    Event::Progress
+                })),
+                pin!(settled(in_flight)),
+                pin!(async {
+                    let (step, answer) = ready_or_never(exchange).await;
+                    *exchange = None;
+                    Event::Exchanged(step, answer)
+                }),
+                pin!(async {
+                    let _ = ready_or_never(room).await;
+                    *room = None;
+                    Event::Progress
+                }),
+                pin!(health_settled(health).map(Event::HealthSettled)),
+            ])
+            .await
+    }
+}
+
+async fn settled(in_flight: &mut FuturesUnordered<BoxFuture<'static, Flight>>) -> Event {
+    match in_flight.next().await {
+        Some(flight) => Event::Settled(flight),
+        None => pending().await,
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::Session;
 use super::event::Answer;
 use super::subscriptions::{Pending, Step};
+use super::turns::Turns;
 use crate::lifecycle::LifecycleEvent;
 use crate::service::heartbeat::Pulse;
 use crate::service::shutdown::ShutdownReport;
@@ -62,6 +63,7 @@ pub(super) struct Online {
     pub(super) exchange: Option<BoxFuture<'static, (Step, Answer)>>,
     /// The connection was full: resolves when there may be room.
     pub(super) room: Option<BoxFuture<'static, Result<(), Error>>>,
+    pub(super) turns: Turns,
 }
 
 impl Online {
@@ -82,6 +84,7 @@ impl Online {
             in_flight_qos2,
             exchange: None,
             room: None,
+            turns: Turns::default(),
         }
     }
 

@@ -18,6 +18,7 @@ pub(crate) mod outbox;
 mod seams;
 pub(crate) mod subscriptions;
 mod trouble;
+mod turns;
 
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ use self::event::Event;
 use self::link::Phase;
 use self::subscriptions::{Place, SubscribeReply, Subscriptions, UnsubscribeReply, check_shape, check_shared};
 use crate::burst::Burst;
+use self::turns::Turns;
 use crate::client::WeakClient;
 use crate::dispatch::{Dispatch, Entry};
 use crate::lifecycle::State;
@@ -87,6 +89,7 @@ pub(crate) struct Session {
     short_lived: u32,
     connect_failures: Burst,
     drain: Option<Drain>,
+    turns: Turns,
 }
 
 impl Session {
@@ -119,6 +122,7 @@ impl Session {
             short_lived: 0,
             connect_failures: Burst::default(),
             drain: None,
+            turns: Turns::default(),
             connector,
             commands,
             handles_left: true,

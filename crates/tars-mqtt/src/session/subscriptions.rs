@@ -4,7 +4,7 @@
 //! difference is sent in as few packets as fit, one exchange at a time. Commands,
 //! reconnects and raised QoS all go through the same comparison.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tars_contracts::TopicFilter;
@@ -45,15 +45,15 @@ pub(crate) enum Step {
     Unsubscribe(Vec<TopicFilter>),
 }
 
-/// See the module.
+/// See the module. In the order of the filters, so that a run repeats exactly.
 #[derive(Default)]
 pub(crate) struct Subscriptions {
     /// What the broker's session has, with the QoS asked for.
-    wire: HashMap<TopicFilter, QoS>,
+    wire: BTreeMap<TopicFilter, QoS>,
     /// Refused in this connection: not asked for again before the next.
-    refused: HashSet<TopicFilter>,
-    pending: HashMap<TopicFilter, Vec<Pending>>,
-    leaving: HashMap<TopicFilter, Vec<UnsubscribeReply>>,
+    refused: BTreeSet<TopicFilter>,
+    pending: BTreeMap<TopicFilter, Vec<Pending>>,
+    leaving: BTreeMap<TopicFilter, Vec<UnsubscribeReply>>,
     /// The client's own filter: its beats come back on it.
     echo: Option<TopicFilter>,
     /// Nothing has changed since the last comparison found nothing to do.
@@ -71,7 +71,7 @@ impl Subscriptions {
     pub(crate) fn connection_began(&mut self, session_present: bool) {
         if !session_present {
             self.wire.clear();
-            self.leaving.drain().for_each(|(_, replies)| answer(replies));
+            std::mem::take(&mut self.leaving).into_values().for_each(answer);
         }
         self.refused.clear();
         // What was under way with the old connection is asked for again.
@@ -177,7 +177,7 @@ impl Subscriptions {
             }
             !wanted
         });
-        let extra: HashSet<_> = self
+        let extra: BTreeSet<_> = self
             .wire
             .keys()
             .filter(|filter| !wanted.contains_key(*filter))
@@ -196,8 +196,8 @@ impl Subscriptions {
 
     /// All filters with the QoS they need on the wire. The client's own filter stays
     /// out where a user's covers it: its beats come back anyway, and only once.
-    fn wanted(&self, dispatch: &Dispatch) -> HashMap<TopicFilter, QoS> {
-        let mut wanted: HashMap<_, _> = dispatch
+    fn wanted(&self, dispatch: &Dispatch) -> BTreeMap<TopicFilter, QoS> {
+        let mut wanted: BTreeMap<_, _> = dispatch
             .entries()
             .map(|entry| (entry.filter.clone(), entry.options.qos))
             .collect();
