@@ -10,6 +10,7 @@ use tars_ports::{Error, ErrorKind, QoS};
 pub use crate::dispatch::Overflow;
 
 use crate::client::Client;
+use crate::dispatch::Slot;
 use crate::handler::{AnyHandler, Handler, erase};
 
 /// What happens to a message whose handler failed, panicked or took too long. The
@@ -69,6 +70,7 @@ pub enum Acknowledge {
 #[must_use = "a route does nothing until it is given to a client"]
 pub struct Route {
     pub(crate) filter: Result<TopicFilter, TopicError>,
+    pub(crate) slot: Slot,
     pub(crate) handler: AnyHandler,
     pub(crate) options: RouteOptions,
 }
@@ -82,6 +84,8 @@ pub(crate) struct RouteOptions {
     pub(crate) on_failure: OnFailure,
     pub(crate) timeout: Option<Duration>,
     pub(crate) acknowledge: Option<Acknowledge>,
+    /// It wants the retained messages, and so a SUBSCRIBE even where the broker has the filter.
+    pub(crate) replay: bool,
 }
 
 impl Default for RouteOptions {
@@ -94,6 +98,7 @@ impl Default for RouteOptions {
             on_failure: OnFailure::default(),
             timeout: None,
             acknowledge: None,
+            replay: true,
         }
     }
 }
@@ -103,9 +108,17 @@ impl Route {
     pub fn new<Args>(filter: impl AsRef<str>, handler: impl Handler<Args>) -> Self {
         Self {
             filter: TopicFilter::new(filter),
+            slot: Slot::User,
             handler: erase(handler),
             options: RouteOptions::default(),
         }
+    }
+
+    /// Stands beside the routes in other slots of the same filter.
+    #[cfg_attr(not(test), expect(dead_code, reason = "taken by the typed events"))]
+    pub(crate) fn in_slot(mut self, slot: Slot) -> Self {
+        self.slot = slot;
+        self
     }
 
     /// What can be wrong with it, before anything is sent.

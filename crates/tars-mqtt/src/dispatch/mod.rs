@@ -13,6 +13,7 @@ mod trie;
 mod work;
 mod worker;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -40,10 +41,32 @@ use crate::shared::Shared;
 use crate::stats::count;
 use crate::subscribe::{Acknowledge, RouteOptions};
 
+/// Tells apart the routes that stand side by side under one filter. A filter has one
+/// route in each slot: the next in the same slot replaces it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Slot {
+    /// What `subscribe` was given.
+    #[default]
+    User,
+    /// A handler for events of this type.
+    #[cfg_attr(not(test), expect(dead_code, reason = "taken by the typed events"))]
+    Event(Cow<'static, str>),
+    /// The client's own. The user's `unsubscribe` leaves it alone.
+    #[cfg_attr(not(test), expect(dead_code, reason = "taken by requests"))]
+    Own(u64),
+}
+
+impl Slot {
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self, Self::Own(_))
+    }
+}
+
 /// One subscription as the dispatch sees it.
 pub(crate) struct Entry {
     pub(crate) id: u64,
     pub(crate) filter: TopicFilter,
+    pub(crate) slot: Slot,
     pub(crate) options: RouteOptions,
     handler: AnyHandler,
     queue: Queue,
@@ -57,6 +80,7 @@ impl Entry {
     pub(crate) fn new(
         id: u64,
         filter: TopicFilter,
+        slot: Slot,
         handler: AnyHandler,
         options: RouteOptions,
         config: &Config,
@@ -65,6 +89,7 @@ impl Entry {
         Self {
             id,
             filter,
+            slot,
             queue: Queue::new(options.queue, config.inbound_bytes, options.overflow),
             dedupe: (!ttl.is_zero()).then(|| Dedupe::new(ttl, config.dedupe_max_entries)),
             options,
@@ -88,8 +113,9 @@ impl Entry {
 /// All subscriptions of a client and the tasks that work for them.
 pub(crate) struct Dispatch {
     trie: Trie<Arc<Entry>>,
-    /// In an order of their own, so that a run repeats exactly.
-    entries: BTreeMap<TopicFilter, Arc<Entry>>,
+    /// Those of one filter side by side, each in a slot of its own. In order,
+    /// so that a run repeats exactly.
+    entries: BTreeMap<TopicFilter, Vec<Arc<Entry>>>,
     /// What the current delivery reaches; kept, so that no delivery allocates it anew.
     reached: Vec<Arc<Entry>>,
     copies: Copies,
@@ -115,27 +141,32 @@ impl Dispatch {
         }
     }
 
-    /// Adds a subscription; the one with the same filter, if any, is handed back.
-    /// It takes in nothing more but finishes what it has, unless it is restored.
+    /// Adds a subscription; the one in the same slot of the filter, if any, is handed
+    /// back. It takes in nothing more but finishes what it has, unless it is restored.
     pub(crate) fn insert(&mut self, entry: Arc<Entry>) -> Option<Arc<Entry>> {
-        let old = self.entries.insert(entry.filter.clone(), entry.clone());
+        let old = self.entry(&entry.filter, &entry.slot).cloned();
         if let Some(old) = &old {
-            self.trie.remove(&old.filter, |other| other.id == old.id);
-            old.queue.close();
+            self.remove(old);
         }
         if self.running {
             self.spawn_workers(&entry);
         }
+        let side_by_side = self.entries.entry(entry.filter.clone()).or_default();
+        side_by_side.push(entry.clone());
         self.trie.insert(&entry.filter.clone(), entry);
         old
     }
 
     /// Removes a subscription; it finishes what it has.
-    pub(crate) fn remove(&mut self, filter: &TopicFilter) {
-        if let Some(entry) = self.entries.remove(filter) {
-            self.trie.remove(filter, |other| other.id == entry.id);
-            entry.queue.close();
+    pub(crate) fn remove(&mut self, entry: &Entry) {
+        if let Some(side_by_side) = self.entries.get_mut(&entry.filter) {
+            side_by_side.retain(|other| other.id != entry.id);
+            if side_by_side.is_empty() {
+                self.entries.remove(&entry.filter);
+            }
         }
+        self.trie.remove(&entry.filter, |other| other.id == entry.id);
+        entry.queue.close();
     }
 
     /// Puts one back that [`insert`](Self::insert) replaced.
@@ -143,12 +174,17 @@ impl Dispatch {
         self.insert(entry);
     }
 
-    pub(crate) fn entry(&self, filter: &TopicFilter) -> Option<&Arc<Entry>> {
-        self.entries.get(filter)
+    pub(crate) fn entry(&self, filter: &TopicFilter, slot: &Slot) -> Option<&Arc<Entry>> {
+        self.under(filter).find(|entry| entry.slot == *slot)
+    }
+
+    /// All subscriptions with exactly this filter.
+    pub(crate) fn under(&self, filter: &TopicFilter) -> impl Iterator<Item = &Arc<Entry>> {
+        self.entries.get(filter).into_iter().flatten()
     }
 
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        self.entries.values()
+        self.entries.values().flatten()
     }
 
     /// A delivery on its way to the handlers. `own` is a topic of the client's own,
@@ -170,7 +206,9 @@ impl Dispatch {
         connection: &Arc<dyn Connection>,
         own: Option<&TopicName>,
     ) {
-        let overlapping = reached.len() > 1;
+        // What is under one filter lies together in the trie; the broker knows filters only.
+        let filters = reached.chunk_by(|one, next| one.filter == next.filter).count();
+        let overlapping = filters > 1;
         if overlapping && self.copies.absorb(&delivery, connection.as_ref(), Instant::now()) {
             count(&self.shared.stats.copies);
             return;
@@ -188,7 +226,7 @@ impl Dispatch {
             .then(|| self.work.hold(delivery.topic.clone(), delivery.payload.len()));
         let received = Arc::new(Received::new(delivery, connection.clone(), held));
         if overlapping {
-            self.copies.note(&received, reached.len());
+            self.copies.note(&received, filters);
         }
         // All of them first: a fast worker must not find itself the last one.
         let after_success = reached
@@ -227,8 +265,7 @@ impl Dispatch {
         self.copies = Copies::default();
         if session_present {
             let discarded: usize = self
-                .entries
-                .values()
+                .entries()
                 .map(|entry| entry.discard(Received::is_unacknowledged))
                 .sum();
             if discarded > 0 {
@@ -240,7 +277,7 @@ impl Dispatch {
     /// Starts the workers of all subscriptions.
     pub(crate) fn start(&mut self) {
         self.running = true;
-        let entries: Vec<_> = self.entries.values().cloned().collect();
+        let entries: Vec<_> = self.entries().cloned().collect();
         for entry in &entries {
             self.spawn_workers(entry);
         }
@@ -249,7 +286,7 @@ impl Dispatch {
     /// Starts nothing new but what `keep` says, of what is queued. Returns how many were left.
     pub(crate) fn wind_down(&mut self, keep: impl Fn(&Received) -> bool) -> usize {
         let mut left = 0;
-        for entry in self.entries.values() {
+        for entry in self.entries() {
             entry.queue.close();
             left += entry.discard(|received| !keep(received));
         }
@@ -261,12 +298,12 @@ impl Dispatch {
     pub(crate) async fn stop(&mut self) -> usize {
         self.running = false;
         let cut_off = self.work.jobs();
-        for entry in self.entries.values() {
+        for entry in self.entries() {
             entry.queue.close();
             entry.discard(|_| true);
         }
         self.workers.shutdown().await;
-        self.entries.values().for_each(|entry| entry.queue.abandoned());
+        self.entries().for_each(|entry| entry.queue.abandoned());
         cut_off
     }
 

@@ -126,7 +126,7 @@ impl Session {
             return;
         };
         if online.exchange.is_none()
-            && let Some(step) = self.subscriptions.next_step(&self.dispatch)
+            && let Some(step) = self.subscriptions.next_step(&mut self.dispatch)
         {
             // Begun at once: the first beat must not go out before the filter it comes back on.
             let mut exchange = exchange(online.connection.clone(), step);
@@ -315,7 +315,7 @@ impl Session {
             tracing::warn!(%filter, %error, "own heartbeats cannot be received: the watchdog asks the broker instead");
         }
         let nobody_waited = !self.fail_pending(filter, &error);
-        if nobody_waited && self.dispatch.entry(filter).is_some() {
+        if nobody_waited && self.dispatch.under(filter).next().is_some() {
             tracing::error!(%filter, %error, "a subscription was not restored");
             let filter = filter.clone();
             self.shared.emit(LifecycleEvent::SubscriptionRefused { filter });
@@ -324,7 +324,7 @@ impl Session {
 
     /// Fails who waits for this filter. Returns whether there was anybody.
     fn fail_pending(&mut self, filter: &TopicFilter, error: &Error) -> bool {
-        let waiting = self.subscriptions.take_pending(filter);
+        let waiting = self.subscriptions.take_pending(filter, |_| true);
         let anybody = !waiting.is_empty();
         for Pending { place, reply, .. } in waiting {
             self.subscriptions.undo(&mut self.dispatch, place);

@@ -16,6 +16,8 @@ mod event;
 mod link;
 pub(crate) mod outbox;
 mod seams;
+#[cfg(test)]
+mod slots;
 pub(crate) mod subscriptions;
 mod trouble;
 mod turns;
@@ -31,9 +33,9 @@ use self::backoff::Backoff;
 pub(crate) use self::ending::Ending;
 use self::event::Event;
 use self::link::Phase;
-use self::subscriptions::{Place, SubscribeReply, Subscriptions, UnsubscribeReply, check_shape, check_shared};
-use crate::burst::Burst;
+use self::subscriptions::{Pending, Place, SubscribeReply, Subscriptions, UnsubscribeReply, check_shape, check_shared};
 use self::turns::Turns;
+use crate::burst::Burst;
 use crate::client::WeakClient;
 use crate::dispatch::{Dispatch, Entry};
 use crate::lifecycle::State;
@@ -230,7 +232,10 @@ impl Session {
         }
         let id = self.shared.fresh_route_id();
         let config = &self.shared.config;
-        Ok(Arc::new(Entry::new(id, filter, route.handler, route.options, config)))
+        let Route {
+            slot, handler, options, ..
+        } = route;
+        Ok(Arc::new(Entry::new(id, filter, slot, handler, options, config)))
     }
 
     fn subscribe(&mut self, route: Route, reply: SubscribeReply) {
@@ -258,23 +263,25 @@ impl Session {
             let _ = reply.send(Err(error));
             return;
         }
-        let current = self.dispatch.entry(&filter).map(|entry| entry.id);
+        let meant = |entry: &&Arc<Entry>| id.map_or(!entry.slot.is_own(), |id| entry.id == id);
+        let meant: Vec<_> = self.dispatch.under(&filter).filter(meant).cloned().collect();
         if let Some(id) = id
-            && current != Some(id)
+            && meant.is_empty()
         {
             // Another handler has taken its place: that one stays.
             self.subscriptions.forget_replaced(&filter, id);
             let _ = reply.send(Ok(()));
             return;
         }
-        for pending in self.subscriptions.take_pending(&filter) {
+        let slots = |pending: &Pending| meant.iter().any(|entry| entry.slot == pending.place.entry.slot);
+        for pending in self.subscriptions.take_pending(&filter, slots) {
             let error = Error::new(
                 ErrorKind::NotConnected,
                 "it was unsubscribed before the broker had granted it",
             );
             let _ = pending.reply.send(Err(error));
         }
-        self.dispatch.remove(&filter);
+        meant.iter().for_each(|entry| self.dispatch.remove(entry));
         self.subscriptions.leave(filter, reply);
     }
 }

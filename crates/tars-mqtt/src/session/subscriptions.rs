@@ -120,19 +120,25 @@ impl Subscriptions {
         }
     }
 
-    /// Takes out who waits for this filter to be granted, the last one first: what it
-    /// replaced may be the one before it.
-    pub(crate) fn take_pending(&mut self, filter: &TopicFilter) -> Vec<Pending> {
-        let mut pending = self.pending.remove(filter).unwrap_or_default();
-        pending.reverse();
-        pending
+    /// Takes out who waits for this filter to be granted and `wanted` says, the last one
+    /// first: what it replaced may be the one before it.
+    pub(crate) fn take_pending(&mut self, filter: &TopicFilter, wanted: impl Fn(&Pending) -> bool) -> Vec<Pending> {
+        let Some(pending) = self.pending.get_mut(filter) else {
+            return Vec::new();
+        };
+        let mut taken: Vec<_> = pending.extract_if(.., |pending| wanted(pending)).collect();
+        if pending.is_empty() {
+            self.pending.remove(filter);
+        }
+        taken.reverse();
+        taken
     }
 
     /// A subscription that did not come about: its handler goes, the one before it returns.
     pub(crate) fn undo(&mut self, dispatch: &mut Dispatch, undone: Place) {
         let (filter, id) = (&undone.entry.filter, undone.entry.id);
-        if dispatch.entry(filter).is_some_and(|current| current.id == id) {
-            dispatch.remove(filter);
+        if dispatch.under(filter).any(|current| current.id == id) {
+            dispatch.remove(&undone.entry);
             if let Some(replaced) = undone.replaced {
                 dispatch.restore(replaced);
             }
@@ -148,7 +154,7 @@ impl Subscriptions {
     }
 
     /// The next exchange with the broker, or `None` when it has all it should.
-    pub(crate) fn next_step(&mut self, dispatch: &Dispatch) -> Option<Step> {
+    pub(crate) fn next_step(&mut self, dispatch: &mut Dispatch) -> Option<Step> {
         if self.quiet {
             return None;
         }
@@ -169,6 +175,7 @@ impl Subscriptions {
             }
             return Some(Step::Subscribe(missing));
         }
+        self.grant_present(dispatch);
         // Another handler wants it meanwhile: it stays.
         self.leaving.retain(|filter, replies| {
             let wanted = wanted.contains_key(filter);
@@ -188,19 +195,36 @@ impl Subscriptions {
         (!self.quiet).then(|| Step::Unsubscribe(extra.into_iter().collect()))
     }
 
+    /// Somebody waits who wants the retained messages.
     fn is_new(&self, filter: &TopicFilter) -> bool {
-        self.pending
-            .get(filter)
-            .is_some_and(|pending| pending.iter().any(|pending| !pending.sent))
+        let new = |pending: &Pending| !pending.sent && pending.place.entry.options.replay;
+        self.pending.get(filter).is_some_and(|pending| pending.iter().any(new))
+    }
+
+    /// Nothing is missing: who did not want a SUBSCRIBE of their own has what they want.
+    fn grant_present(&mut self, dispatch: &mut Dispatch) {
+        let filters: Vec<_> = self.pending.keys().cloned().collect();
+        for filter in filters {
+            let granted = self.wire.get(&filter).copied().unwrap_or_default();
+            let served = |pending: &Pending| !pending.sent && !pending.place.entry.options.replay;
+            for Pending { place, reply, .. } in self.take_pending(&filter, served) {
+                if reply.send(Ok((place.entry.id, granted))).is_err() {
+                    self.undo(dispatch, place);
+                }
+            }
+        }
     }
 
     /// All filters with the QoS they need on the wire. The client's own filter stays
     /// out where a user's covers it: its beats come back anyway, and only once.
     fn wanted(&self, dispatch: &Dispatch) -> BTreeMap<TopicFilter, QoS> {
-        let mut wanted: BTreeMap<_, _> = dispatch
-            .entries()
-            .map(|entry| (entry.filter.clone(), entry.options.qos))
-            .collect();
+        let mut own = BTreeMap::<_, QoS>::new();
+        for entry in dispatch.entries() {
+            let qos = own.entry(&entry.filter).or_default();
+            *qos = entry.options.qos.max(*qos);
+        }
+        let mut wanted: BTreeMap<TopicFilter, QoS> =
+            own.iter().map(|(filter, qos)| ((*filter).clone(), *qos)).collect();
         let highest = wanted.values().copied().max().unwrap_or_default();
         // A broker may send one copy in all, at the lower QoS (SPEC 5.2a): overlapping
         // filters ask for their highest. Only a higher neighbour can raise a filter.
@@ -208,12 +232,12 @@ impl Subscriptions {
             if level > highest {
                 continue;
             }
-            let higher: Vec<_> = dispatch.entries().filter(|entry| entry.options.qos == level).collect();
+            let higher: Vec<_> = own.iter().filter(|(_, qos)| **qos == level).collect();
             if higher.is_empty() || higher.len() == wanted.len() {
                 continue;
             }
             for (filter, qos) in &mut wanted {
-                if *qos < level && higher.iter().any(|entry| entry.filter.overlaps(filter)) {
+                if *qos < level && higher.iter().any(|(other, _)| other.overlaps(filter)) {
                     *qos = level;
                 }
             }
@@ -235,10 +259,7 @@ impl Subscriptions {
         let raised = self.wire.insert(filter.clone(), asked).is_some();
         self.quiet = false;
         // Who came while the exchange was under way waits for one of their own.
-        let (granted, later): (Vec<_>, Vec<_>) = self.take_pending(filter).into_iter().partition(|p| p.sent);
-        if !later.is_empty() {
-            self.pending.insert(filter.clone(), later.into_iter().rev().collect());
-        }
+        let granted = self.take_pending(filter, |pending| pending.sent);
         let restored = granted.is_empty() && !raised && !self.is_echo(filter);
         (granted, restored)
     }
