@@ -3,7 +3,8 @@
 //!
 //! [`MemoryBroker`] is the handle that a test holds: it makes connectors, injects
 //! faults ([`stop`](MemoryBroker::stop), [`cut`](MemoryBroker::cut),
-//! [`freeze`](MemoryBroker::freeze) …) and shows what happened.
+//! [`freeze`](MemoryBroker::freeze), or with [`inject`](MemoryBroker::inject) at a chosen
+//! packet) and shows what happened.
 //! [`MemoryConnector`] is the port that the code under test gets. Both work in
 //! tokio's paused time: whatever waits, waits on tokio's clock or on a state.
 //!
@@ -32,8 +33,10 @@ mod faults;
 mod inbound;
 mod observe;
 mod packet;
+mod passage;
 mod protocol;
 mod routing;
+mod script;
 mod session;
 mod state;
 
@@ -41,9 +44,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tars_ports::Message;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 pub use connector::MemoryConnector;
+pub use observe::Arrived;
+pub use packet::{PacketKind, Way};
+pub use script::{Fault, Faults};
 
 use self::state::State;
 
@@ -78,8 +84,9 @@ pub struct MemoryBroker {
 
 struct Shared {
     state: Mutex<State>,
-    /// Counts changes, for those who wait for one.
-    changed: watch::Sender<u64>,
+    /// Wakes those who wait for a change, in the order in which they came. (A `watch`
+    /// would wake them in an order of chance.)
+    changed: Notify,
 }
 
 impl Shared {
@@ -94,7 +101,7 @@ impl Shared {
 
     fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         let result = change(&mut self.lock());
-        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+        self.changed.notify_waiters();
         result
     }
 }
@@ -107,7 +114,7 @@ impl MemoryBroker {
         Self {
             shared: Arc::new(Shared {
                 state: Mutex::new(State::new()),
-                changed: watch::Sender::new(0),
+                changed: Notify::new(),
             }),
         }
     }
@@ -140,6 +147,13 @@ impl MemoryBroker {
     pub fn with_credentials(self, user: impl Into<String>, password: impl Into<String>) -> Self {
         let credentials = Some((user.into(), password.into()));
         self.shared.change(|state| state.config.credentials = credentials);
+        self
+    }
+
+    /// Keeps a record of every packet, for [`packets`](Self::packets). Off by default.
+    #[must_use]
+    pub fn with_packet_record(self) -> Self {
+        self.shared.change(|state| state.config.record_packets = true);
         self
     }
 

@@ -1,5 +1,6 @@
 //! The port for connecting to the in-memory broker.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -35,14 +36,14 @@ impl MemoryConnector {
             let password = given.password.as_ref().map_or("", |password| password.expose_secret());
             (given.username.as_str(), password)
         });
-        let mut changed = self.shared.changed.subscribe();
         let latency = self.shared.look(|state| state.config.latency);
         if !latency.is_zero() && self.shared.look(|state| !state.stopped) {
             sleep(latency * 2).await;
         }
         let wake = Arc::new(Notify::new());
         let (link, session_present) = loop {
-            changed.borrow_and_update();
+            let mut changed = pin!(self.shared.changed.notified());
+            changed.as_mut().enable();
             // A frozen broker takes the CONNECT and says nothing.
             if !self.shared.look(|state| state.frozen) {
                 let answer = self.shared.change(|state| {
@@ -59,9 +60,7 @@ impl MemoryConnector {
                     break answer?;
                 }
             }
-            if changed.changed().await.is_err() {
-                return Err(Error::new(ErrorKind::Internal, "the in-memory broker is gone"));
-            }
+            changed.await;
         };
 
         // From here on nothing is awaited: dropping the attempt cannot leave a link behind.

@@ -1,8 +1,9 @@
-//! What a test does to the broker and to its links.
+//! What a test does to the broker and to its links: at once, or (`script`) at a packet.
 
 use tars_ports::{Message, Refusal};
 
 use super::MemoryBroker;
+use super::script::Fault;
 use super::state::State;
 
 impl MemoryBroker {
@@ -82,6 +83,34 @@ impl MemoryBroker {
     /// balancer does.
     pub fn accept_then_drop(&self, on: bool) {
         self.shared.change(|state| state.accept_then_drop = on);
+    }
+
+    /// Lets this go wrong, once, with the packet that the [`Fault`] waits for. Those that
+    /// wait at the same time do not know of each other.
+    ///
+    /// ```
+    /// use tars_testkit::memory::{Fault, Faults, MemoryBroker, PacketKind, Way};
+    ///
+    /// let broker = MemoryBroker::new();
+    /// // The broker has the message, and the publisher never hears of it.
+    /// broker.inject(Fault::cut_before(PacketKind::Puback).of("stt").on_way(Way::ToClient).nth(3));
+    /// // Whatever comes, the same each time.
+    /// Faults::seeded(7).take(5).for_each(|fault| broker.inject(fault));
+    /// assert_eq!(broker.waiting_faults(), 6);
+    /// ```
+    pub fn inject(&self, fault: Fault) {
+        self.shared.change(|state| state.script.add(fault));
+    }
+
+    /// Faults that have not happened yet.
+    #[must_use]
+    pub fn waiting_faults(&self) -> usize {
+        self.shared.look(|state| state.script.len())
+    }
+
+    /// Takes back those that have not happened yet.
+    pub fn clear_faults(&self) {
+        self.shared.change(|state| state.script.clear());
     }
 
     /// Publishes as the broker itself.

@@ -2,18 +2,45 @@
 
 use std::future::Future;
 use std::panic::Location;
+use std::pin::pin;
 use std::time::Duration;
 
 use tars_contracts::TopicFilter;
 use tars_ports::{Message, QoS};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use super::packet::{PacketKind, Way};
 use super::{Logged, MemoryBroker};
 
 /// On tokio's clock, so that it costs nothing in paused time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A packet that came to the other end of its link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Arrived {
+    /// When, on tokio's clock.
+    pub at: Instant,
+    /// The client at one end.
+    pub client_id: String,
+    /// Which way it came.
+    pub way: Way,
+    /// What it is.
+    pub kind: PacketKind,
+    /// `None` where it has none.
+    pub packet_id: Option<u16>,
+    /// Of a PUBLISH.
+    pub message: Option<Message>,
+}
+
 impl MemoryBroker {
+    /// Every packet that arrived at either end, in order, if
+    /// [`with_packet_record`](Self::with_packet_record) is on. The last 65,536 are kept.
+    #[must_use]
+    pub fn packets(&self) -> Vec<Arrived> {
+        self.shared.look(|state| state.record.arrived.iter().cloned().collect())
+    }
+
     /// Every message the broker took in, in order, wills included. QoS 2 counts from
     /// PUBREL on. The last 65,536 are kept.
     #[must_use]
@@ -115,15 +142,16 @@ impl MemoryBroker {
         mut reached: impl FnMut(&MemoryBroker) -> bool + 'a,
     ) -> impl Future<Output = ()> + 'a {
         let caller = Location::caller();
-        // Subscribed before the first look, so that no change falls in between.
-        let mut changed = self.shared.changed.subscribe();
         async move {
             let waiting = async {
-                while !reached(self) {
-                    changed
-                        .changed()
-                        .await
-                        .expect("the broker that is asked keeps the sender");
+                loop {
+                    // Enrolled before the look, so that no change falls in between.
+                    let mut changed = pin!(self.shared.changed.notified());
+                    changed.as_mut().enable();
+                    if reached(self) {
+                        return;
+                    }
+                    changed.await;
                 }
             };
             if timeout(PATIENCE, waiting).await.is_err() {

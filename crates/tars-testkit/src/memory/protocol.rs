@@ -4,7 +4,9 @@ use tars_contracts::TopicFilter;
 use tars_ports::{QoS, Refused};
 use tokio::time::Instant;
 
-use super::packet::Packet;
+use super::packet::{Packet, PacketKind, Way};
+use super::passage::by_kind;
+use super::script::Moment;
 use super::state::State;
 
 /// QoS 0 messages that wait for one client to read; more are dropped, as Mosquitto does.
@@ -73,8 +75,10 @@ impl State {
 
     fn subscribe(&mut self, link: u64, client_id: &str, id: u16, filters: Vec<(TopicFilter, QoS)>) {
         let mut results = Vec::with_capacity(filters.len());
+        let judged = by_kind(client_id, PacketKind::Subscribe);
+        let all_refused = self.script.take(Moment::Judged, &judged).is_some();
         for (filter, qos) in &filters {
-            if self.refused_filters.contains(filter.as_str()) {
+            if all_refused || self.refused_filters.contains(filter.as_str()) {
                 results.push(Err(Refused::default()));
                 continue;
             }
@@ -107,18 +111,14 @@ impl State {
 
     /// Puts a packet on its way to the client.
     pub(super) fn send(&mut self, link: u64, packet: Packet) {
-        let due = Instant::now() + self.config.latency;
-        let Some(link) = self.links.get_mut(&link).filter(|link| link.is_live()) else {
+        let Some(entry) = self.links.get(&link).filter(|link| link.is_live()) else {
             return;
         };
-        if let Packet::Publish { id: 0, .. } = packet {
-            if link.qos0_waiting == QOS0_WAITING {
-                self.record.dropped += 1;
-                return;
-            }
-            link.qos0_waiting += 1;
+        if packet.is_unacknowledged() && entry.qos0_waiting == QOS0_WAITING {
+            self.record.dropped += 1;
+            return;
         }
-        link.to_client.push_back((due, packet));
-        link.wake.notify_one();
+        entry.wake.notify_one();
+        self.put(link, Way::ToClient, packet, Instant::now());
     }
 }

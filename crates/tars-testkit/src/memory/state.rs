@@ -1,5 +1,6 @@
 //! Everything the broker knows, behind one lock, and the life of its links: connect,
-//! write, read, end. What packets mean is in `protocol`, who gets what in `routing`.
+//! look at what came, end. How packets pass is in `passage`, what they mean in
+//! `protocol`, who gets what in `routing`.
 //!
 //! A link is a pair of queues. The client's task puts packets in and takes packets
 //! out; it also is what makes the broker look at its packets (`pump`), so that the
@@ -14,7 +15,10 @@ use tars_ports::{ConnectOptions, Error, ErrorKind, Message, QoS, Refusal};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::packet::Packet;
+use super::observe::Arrived;
+use super::packet::{Packet, PacketKind, Way};
+use super::passage::by_kind;
+use super::script::{Effect, Moment, Script};
 use super::session::Session;
 use super::{Logged, OverlapMode};
 
@@ -27,6 +31,7 @@ pub(super) struct Config {
     pub(super) latency: Duration,
     pub(super) window: u16,
     pub(super) credentials: Option<(String, String)>,
+    pub(super) record_packets: bool,
 }
 
 /// What tests can look at afterwards.
@@ -37,6 +42,7 @@ pub(super) struct Record {
     pub(super) connects: BTreeMap<String, usize>,
     pub(super) subscribes: BTreeMap<String, Vec<Vec<(TopicFilter, QoS)>>>,
     pub(super) dropped: u64,
+    pub(super) arrived: VecDeque<Arrived>,
 }
 
 #[derive(Debug)]
@@ -47,6 +53,7 @@ pub(super) struct State {
     pub(super) refuse_connects: Option<Refusal>,
     pub(super) refused_filters: BTreeSet<String>,
     pub(super) accept_then_drop: bool,
+    pub(super) script: Script,
     pub(super) sessions: BTreeMap<String, Session>,
     pub(super) links: BTreeMap<u64, Link>,
     pub(super) retained: BTreeMap<String, Message>,
@@ -86,12 +93,14 @@ impl State {
                 latency: Duration::ZERO,
                 window: 20,
                 credentials: None,
+                record_packets: false,
             },
             stopped: false,
             frozen: false,
             refuse_connects: None,
             refused_filters: BTreeSet::new(),
             accept_then_drop: false,
+            script: Script::default(),
             sessions: BTreeMap::new(),
             links: BTreeMap::new(),
             retained: BTreeMap::new(),
@@ -108,7 +117,19 @@ impl State {
         credentials: Option<(&str, &str)>,
         wake: Arc<Notify>,
     ) -> Result<(u64, bool), Error> {
-        let refusal = self.refuse_connects.or_else(|| {
+        let cut_short = || Err(Error::new(ErrorKind::ConnectionLost, "the link was cut before CONNACK"));
+        let client_id = options.client_id.as_str();
+        let connect = by_kind(client_id, PacketKind::Connect);
+        let unanswered = match self.script.take(Moment::Arrives, &connect) {
+            Some(Effect::CutBefore) => return cut_short(),
+            cut => cut.is_some(),
+        };
+        self.note(client_id, Way::ToBroker, PacketKind::Connect, None);
+        let scripted = match self.script.take(Moment::Judged, &connect) {
+            Some(Effect::Refuse(refusal)) => Some(refusal),
+            _ => self.refuse_connects,
+        };
+        let refusal = scripted.or_else(|| {
             if options.client_id.is_empty() {
                 return Some(Refusal::ClientId);
             }
@@ -160,7 +181,19 @@ impl State {
         for packet in packets {
             self.send(link, packet);
         }
-        if self.accept_then_drop {
+        let connack = match unanswered {
+            true => Some(Effect::CutBefore),
+            false => self
+                .script
+                .take(Moment::Arrives, &by_kind(client_id, PacketKind::Connack)),
+        };
+        if connack == Some(Effect::CutBefore) {
+            self.end_link(link, "the link was cut before CONNACK", true);
+            self.links.remove(&link);
+            return cut_short();
+        }
+        self.note(client_id, Way::ToClient, PacketKind::Connack, None);
+        if self.accept_then_drop || connack.is_some() {
             self.end_link(link, "the broker accepted the connection and dropped it", true);
         }
         Ok((link, session_present))
@@ -178,14 +211,6 @@ impl State {
         }
     }
 
-    /// The client writes.
-    pub(super) fn write(&mut self, link: u64, packets: Vec<Packet>, now: Instant) {
-        let due = now + self.config.latency;
-        if let Some(link) = self.links.get_mut(&link) {
-            link.to_broker.extend(packets.into_iter().map(|packet| (due, packet)));
-        }
-    }
-
     /// The broker works on what has arrived from the client. Returns whether there was anything.
     pub(super) fn pump(&mut self, link: u64, now: Instant) -> bool {
         let mut any = false;
@@ -198,25 +223,9 @@ impl State {
             }
             let Some((_, packet)) = queue.pop_front() else { break };
             any = true;
-            self.receive(link, packet);
+            self.take_in(link, packet);
         }
         any
-    }
-
-    /// The client reads one packet.
-    pub(super) fn read(&mut self, link: u64, now: Instant) -> Option<Packet> {
-        if self.frozen {
-            return None;
-        }
-        let link = self.links.get_mut(&link)?;
-        if link.to_client.front()?.0 > now {
-            return None;
-        }
-        let (_, packet) = link.to_client.pop_front()?;
-        if let Packet::Publish { id: 0, .. } = packet {
-            link.qos0_waiting -= 1;
-        }
-        Some(packet)
     }
 
     /// When the next packet of the link arrives, at either end.
@@ -258,7 +267,7 @@ impl State {
 
     fn bury(&mut self, link: u64) {
         while let Some((_, packet)) = self.links.get_mut(&link).and_then(|link| link.to_broker.pop_front()) {
-            self.receive(link, packet);
+            self.take_in(link, packet);
         }
         self.end_link(link, "the client closed the connection", true);
         self.links.remove(&link);
