@@ -181,6 +181,44 @@ impl Mosquitto {
         self.start_again().await
     }
 
+    /// Makes it save (SIGUSR1), and resolves once a save is complete that began after the
+    /// call. It needs [`persistence`](MosquittoBuilder::persistence).
+    ///
+    /// # Errors
+    /// [`MosquittoError::NotRunning`]; [`MosquittoError::Slow`] where nothing is saved.
+    pub async fn save(&self) -> Result<(), MosquittoError> {
+        let process = self.process.as_ref().ok_or(MosquittoError::NotRunning)?;
+        // One may be under way that began before: it is the second that counts.
+        for _ in 0..2 {
+            process.save(self.folder.path()).await?;
+        }
+        Ok(())
+    }
+
+    /// What it saved last: the bytes of its file, which is replaced as a whole. Empty
+    /// where there is none.
+    ///
+    /// # Errors
+    /// [`MosquittoError::Io`].
+    pub fn saved(&self) -> Result<Vec<u8>, MosquittoError> {
+        match std::fs::read(self.folder.path().join(process::SAVED)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            read => read.map_err(MosquittoError::io("reading what mosquitto saved")),
+        }
+    }
+
+    /// Removes what it saved: stopped or killed before, it starts again without any
+    /// session and any message.
+    ///
+    /// # Errors
+    /// [`MosquittoError::Io`].
+    pub fn forget(&self) -> Result<(), MosquittoError> {
+        match std::fs::remove_file(self.folder.path().join(process::SAVED)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(MosquittoError::io("removing what mosquitto saved")),
+        }
+    }
+
     /// Stops its clock with SIGSTOP: it accepts bytes (the kernel does) and answers
     /// nothing. Returns once it stands still.
     ///

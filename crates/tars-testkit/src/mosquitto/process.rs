@@ -4,6 +4,7 @@
 //! may outlive the test that started it. Waiting for it is done on a blocking thread.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -15,6 +16,8 @@ use super::{MosquittoError, PATIENCE, probe, read_end_of_log, read_log};
 
 pub(super) const CONFIG: &str = "mosquitto.conf";
 pub(super) const LOG: &str = "mosquitto.log";
+/// Mosquitto's own name for it; a new one takes its place when it is complete.
+pub(super) const SAVED: &str = "mosquitto.db";
 
 /// Between two looks at a process that has nothing to await.
 const LOOK: Duration = Duration::from_millis(5);
@@ -142,6 +145,31 @@ impl Process {
                 log: read_end_of_log(folder),
             }),
         }
+    }
+
+    /// Resolves once a complete file has taken the place of the present one.
+    pub(super) async fn save(&self, folder: &Path) -> Result<(), MosquittoError> {
+        let file = folder.join(SAVED);
+        // The number alone may be given out again.
+        let version = || {
+            std::fs::metadata(&file)
+                .ok()
+                .map(|file| (file.ino(), file.modified().ok()))
+        };
+        let before = version();
+        self.signal(Signal::USR1)?;
+        let deadline = Instant::now() + PATIENCE;
+        while version() == before {
+            if Instant::now() >= deadline {
+                return Err(MosquittoError::Slow {
+                    what: "save after SIGUSR1",
+                    log: read_end_of_log(folder),
+                });
+            }
+            // A file that is replaced tells nobody: there is nothing to await.
+            sleep(LOOK).await;
+        }
+        Ok(())
     }
 
     pub(super) fn resume(&self) -> Result<(), MosquittoError> {

@@ -98,6 +98,27 @@ async fn a_kill_is_sudden_and_loses_what_was_not_saved() {
 }
 
 #[tokio::test]
+async fn what_was_saved_survives_a_kill_until_it_is_forgotten() {
+    let mut broker = Mosquitto::builder().persistence(true).start().await.expect("it starts");
+    assert!(broker.saved().expect("no file is no error").is_empty());
+    let mut client = Client::dial(broker.port()).await.expect("it listens");
+    client.connect("p", None).await;
+    client.subscribe("t").await;
+    broker.save().await.expect("it saves");
+    broker.kill().await.expect("it dies");
+    assert!(matches!(broker.save().await, Err(MosquittoError::NotRunning)));
+    assert!(!broker.saved().expect("a file").is_empty());
+    for present in [1, 0] {
+        broker.start_again().await.expect("it starts on the same port");
+        let mut client = Client::dial(broker.port()).await.expect("it listens");
+        assert_eq!(client.connect("p", None).await, [present, 0]);
+        broker.kill().await.expect("it dies");
+        broker.forget().expect("removed");
+    }
+    broker.forget().expect("a second time is no error");
+}
+
+#[tokio::test]
 async fn a_paused_broker_takes_bytes_and_answers_after_resume() {
     let mut broker = Mosquitto::start().await.expect("it starts");
     let mut client = Client::dial(broker.port()).await.expect("it listens");
