@@ -1,5 +1,6 @@
 //! Suites that span the crates; see `tests/`.
 
+pub mod chaos;
 pub mod simulation;
 
 /// The code in the documents, compiled and where possible run: one line a document.

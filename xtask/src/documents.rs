@@ -18,6 +18,7 @@ const SUITES: &[(&str, &[&str])] = &[
     ("integration", &["tests/tests/integration"]),
     ("conformance", &["crates/tars-testkit/src/conformance"]),
     ("simulation", &["tests/src/simulation", "tests/tests"]),
+    ("chaos", &["tests/src/chaos", "tests/tests"]),
 ];
 
 pub(crate) fn check(root: &Path) -> Result<Vec<String>> {

@@ -3,6 +3,7 @@
 //! What each command does is a list of named steps ([`plan`]); a step is one file here. Nothing is
 //! hidden: every command line that is run is printed first, so that it can be repeated alone.
 
+mod chaos;
 mod command;
 mod demo;
 mod documents;
@@ -28,7 +29,7 @@ cargo xtask <command>
   test          everything that guards the project: tools, format, rules, clippy, docs, tests, demo
   integration   only the suites against a real Mosquitto
   ci            as test, and says first which tools it uses
-  chaos         simulated schedules of faults; shows the first that breaks a promise, made short
+  chaos         a real broker and services in processes of their own, under every fault; or simulated
   flood         100,000 messages against a slow handler, with each adapter: about ten minutes
   help          this text
 
@@ -40,7 +41,11 @@ options of integration:
   --adapter A   the table of behaviours for rumqttc, paho or all, and nothing else
 
 options of chaos:
-  --seeds N     play this many schedules (2,000 without)
+  --minutes M   how long (1 without): kills the broker and the services, cuts links, and more
+  --adapter A   rumqttc or paho
+  --seed N      of the schedule, together with one of the above
+options of chaos for the simulation, which shows the first schedule that breaks a promise, made short:
+  --seeds N     play this many schedules
   --seed N      play the schedule of this seed alone
 ";
 
@@ -77,7 +82,7 @@ fn dispatch(arguments: &[String]) -> Result<Outcome> {
             return Ok(Outcome::Done);
         }
         "demo" => return demo::show(rest).map(|()| Outcome::Done),
-        "chaos" => return chaos(rest).map(|()| Outcome::Done),
+        "chaos" => return chaos::run(rest).map(|()| Outcome::Done),
         "flood" if rest.is_empty() => return flood().map(|()| Outcome::Done),
         "test" | "ci" => plan::TEST,
         "integration" => plan::INTEGRATION,
@@ -92,13 +97,6 @@ fn dispatch(arguments: &[String]) -> Result<Outcome> {
         }
         Err(why) => Ok(Outcome::NotUnderstood(why)),
     }
-}
-
-/// The simulation; its exit code is this command's.
-fn chaos(arguments: &[String]) -> Result<()> {
-    Line::cargo("run --quiet --package tars-tests --bin simulate --")
-        .arguments(arguments.iter().cloned())
-        .run()
 }
 
 /// The full form of a suite whose short form is one of the integration's.

@@ -1,0 +1,168 @@
+//! The client against a real broker, in real processes, under every fault that there is.
+//!
+//! [`run`] starts Mosquitto, five services in processes of their own ([`FLEET`]: two that publish,
+//! three that handle on persistent sessions with deduplication), and a fault proxy before each of
+//! them. For a bounded time it does to them what a [`Schedule`] says, which a seed decides. A
+//! ledger outside the processes under test has a line for everything that was attempted, accepted
+//! (`publish` returned `Ok`) and handled, written by a service before the next thing happens, into
+//! a pipe that outlives it. In the end everything accepted has to be handled by every
+//! subscription, and nothing twice in one life of a process.
+//!
+//! # What a broker loses itself
+//!
+//! Mosquitto acknowledges first and saves later, so a SIGKILL may cost messages whatever a client
+//! does. To tell those from what a client lost, the broker dies in four ways:
+//!
+//! - **SIGTERM, in full flight**: it saves before it goes. Nothing may be missing.
+//! - **SIGKILL after a save**: publishing pauses until nothing is unsettled, the broker saves
+//!   (SIGUSR1), and is killed, while the handlers go on. What they acknowledged since the save comes
+//!   again. Nothing may be missing.
+//! - **SIGKILL in full flight**: an older state comes back, at most two seconds old. Before the
+//!   broker starts again, the file that it left is read: an event that it had acknowledged, had not
+//!   delivered to a handler that finished, and that is not in the file, is gone with it. The
+//!   verdict counts those apart, as forgotten by the broker. Everything else has to be handled.
+//! - **SIGKILL, and its file is removed**, once all is handled: no session comes back, every
+//!   subscription has to be made again, and the publishing goes on when it is.
+//!
+//! Subscriptions are saved before the first fault: MQTT 3.1.1 gives a client no way to see that a
+//! session came back without one.
+
+mod fleet;
+mod ledger;
+mod line;
+mod process;
+mod report;
+mod schedule;
+mod world;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+pub use fleet::{FLEET, Listening, Role, Service};
+pub use line::{Command, Event, Line};
+pub use report::Report;
+pub use schedule::{Fault, Schedule, Step};
+
+use world::World;
+
+/// Kills for which an adapter that acknowledges on receipt is measured.
+const MEASURED_KILLS: usize = 20;
+
+/// What to do, and what has to come about at least.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// `rumqttc` or `paho`.
+    pub adapter: String,
+    /// Of the schedule.
+    pub seed: u64,
+    /// How long. Where that was not enough for the counts below, up to twice as long.
+    pub time: Duration,
+    /// Deaths of the broker.
+    pub broker_kills: u64,
+    /// Deaths of services inside a handler; none where the adapter acknowledges on receipt.
+    pub service_kills: u64,
+    /// Messages accepted.
+    pub messages: u64,
+    /// The program of the services, `chaos_service` of this package.
+    pub program: PathBuf,
+}
+
+impl Plan {
+    /// Ten deaths of each kind a minute at least, and 20,000 messages.
+    #[must_use]
+    pub fn minutes(minutes: f64, adapter: &str, seed: u64, program: PathBuf) -> Self {
+        let of = |count: f64| (count * minutes) as u64;
+        Self {
+            adapter: adapter.to_owned(),
+            seed,
+            time: Duration::from_secs_f64(60.0 * minutes),
+            broker_kills: of(10.0),
+            service_kills: of(10.0),
+            messages: of(20_000.0),
+            program,
+        }
+    }
+
+    /// Whether a worker that is killed inside a handler loses nothing.
+    #[must_use]
+    pub fn acknowledges_after_success(&self) -> bool {
+        self.adapter != "paho"
+    }
+}
+
+/// Plays the schedule, and looks at what came of it. `tell` is given a line now and then.
+pub async fn run(plan: &Plan, mut tell: impl FnMut(String)) -> Report {
+    let mut report = Report::new(plan);
+    let mut world = match World::begin(&plan.adapter, plan.program.clone()).await {
+        Ok(world) => world,
+        Err(why) => {
+            report.problem(format!("it could not begin: {why}"));
+            return report;
+        }
+    };
+    if let Err(why) = play(plan, &mut world, &mut report, &mut tell).await {
+        report.problem(why);
+    }
+    world.ledger.read(|book| report.take(book));
+    if report.is_good() && !plan.acknowledges_after_success() {
+        tell(format!("what {MEASURED_KILLS} kills cost that may cost something ..."));
+        match cost_of_kills(&mut world).await {
+            Ok(cost) => report.cost_of_kills = Some(cost),
+            Err(why) => report.problem(why),
+        }
+    }
+    if let Err(why) = world.end().await {
+        report.problem(why);
+    }
+    if !report.is_good() {
+        report.logs = Some(world.keep_logs());
+    }
+    report
+}
+
+async fn play(
+    plan: &Plan,
+    world: &mut World,
+    report: &mut Report,
+    tell: &mut impl FnMut(String),
+) -> Result<(), String> {
+    let begin = Instant::now();
+    let mut told = Instant::now();
+    for step in Schedule::new(plan.seed, plan.acknowledges_after_success()) {
+        let accepted = world.ledger.read(|book| book.accepted());
+        let is_over = begin.elapsed() >= plan.time && report.has_enough(accepted);
+        if is_over || begin.elapsed() >= 2 * plan.time {
+            break;
+        }
+        report.step(begin.elapsed(), step);
+        world.step(step).await?;
+        report.memory(&world.memory());
+        if told.elapsed() > Duration::from_secs(10) {
+            told = Instant::now();
+            tell(report.progress(begin.elapsed(), accepted));
+        }
+    }
+    world.quiet().await?;
+    world.drain().await?;
+    report.memory(&world.memory());
+    report.time = begin.elapsed();
+    Ok(())
+}
+
+/// Kills workers inside a handler, without any other fault; how many messages were never handled.
+async fn cost_of_kills(world: &mut World) -> Result<(usize, usize), String> {
+    world.tell_sources(Command::Go).await?;
+    let step = |service| Step {
+        fault: Fault::KillWorker(service),
+        lasts: Duration::ZERO,
+        then: Duration::from_millis(500),
+    };
+    for service in fleet::mortals().cycle().take(MEASURED_KILLS) {
+        world.step(step(service)).await?;
+    }
+    world.quiet().await?;
+    // It ends when nothing more comes: that is what is measured.
+    let _ = world.drain().await;
+    let missing = |book: &ledger::Book| book.subscriptions.iter().map(|one| one.lost().count()).sum();
+    Ok((MEASURED_KILLS, world.ledger.read(missing)))
+}

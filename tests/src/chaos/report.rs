@@ -1,0 +1,280 @@
+//! What came of it: counts, tables, and the verdict.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Plan;
+use super::fleet::FLEET;
+use super::ledger::Book;
+use super::line::Event;
+use super::schedule::{Fault, Step};
+
+/// Resident memory in KiB that no service may exceed. They are at a third of it; an unbounded
+/// queue would not stop there.
+const MEMORY: u64 = 96 * 1024;
+
+/// Events that are named where some are lost or handled twice.
+const NAMED: usize = 10;
+
+/// See [`run`](super::run).
+#[derive(Debug)]
+pub struct Report {
+    plan: Plan,
+    steps: Vec<(Duration, Step)>,
+    faults: BTreeMap<&'static str, u64>,
+    subscriptions: Vec<Row>,
+    services: Vec<Health>,
+    attempted: u64,
+    accepted: u64,
+    problems: Vec<String>,
+    pub(super) time: Duration,
+    /// Kills, and messages that were never handled because of them.
+    pub(super) cost_of_kills: Option<(usize, usize)>,
+    pub(super) logs: Option<PathBuf>,
+}
+
+/// Of a subscription.
+#[derive(Debug)]
+struct Row {
+    name: String,
+    handled: usize,
+    lost: Vec<Event>,
+    forgotten: usize,
+    repeated: Vec<Event>,
+    again: u64,
+    cut_off: u64,
+}
+
+/// Of a service.
+#[derive(Debug, Default)]
+struct Health {
+    /// In KiB, one for each step.
+    memory: Vec<u64>,
+    lives: u32,
+    connects: u64,
+    sessions_lost: u64,
+    longest_outage: Duration,
+}
+
+impl Report {
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self {
+            plan: plan.clone(),
+            steps: Vec::new(),
+            faults: BTreeMap::new(),
+            subscriptions: Vec::new(),
+            services: FLEET.iter().map(|_| Health::default()).collect(),
+            attempted: 0,
+            accepted: 0,
+            problems: Vec::new(),
+            time: Duration::ZERO,
+            cost_of_kills: None,
+            logs: None,
+        }
+    }
+
+    pub(super) fn problem(&mut self, what: String) {
+        self.problems.push(what);
+    }
+
+    pub(super) fn step(&mut self, at: Duration, step: Step) {
+        self.steps.push((at, step));
+        *self.faults.entry(step.fault.kind()).or_default() += 1;
+    }
+
+    pub(super) fn memory(&mut self, samples: &[Option<u64>]) {
+        for (service, sample) in self.services.iter_mut().zip(samples) {
+            service.memory.extend(*sample);
+        }
+    }
+
+    pub(super) fn take(&mut self, book: &Book) {
+        self.attempted = book.attempted();
+        self.accepted = book.accepted();
+        self.problems.extend(book.problems.iter().cloned());
+        for (health, attendance) in self.services.iter_mut().zip(&book.services) {
+            health.lives = attendance.life;
+            health.connects = attendance.connects;
+            health.sessions_lost = attendance.sessions_lost;
+            health.longest_outage = attendance.longest_outage;
+        }
+        let rows = book.subscriptions.iter().map(|one| Row {
+            name: format!("{} {}", one.service, one.listening.filter),
+            handled: one.handled(),
+            lost: one.lost().copied().collect(),
+            forgotten: one.forgotten.len(),
+            repeated: one.repeated.iter().copied().collect(),
+            again: one.again,
+            cut_off: one.cut_off,
+        });
+        self.subscriptions = rows.collect();
+        self.judge();
+    }
+
+    fn judge(&mut self) {
+        let mut problems = Vec::new();
+        for row in &self.subscriptions {
+            for (events, what) in [
+                (&row.lost, "never handled"),
+                (&row.repeated, "handled twice in one life"),
+            ] {
+                if !events.is_empty() {
+                    let named: Vec<_> = events.iter().take(NAMED).map(ToString::to_string).collect();
+                    let count = events.len();
+                    problems.push(format!("{}: {count} {what}: {} …", row.name, named.join(", ")));
+                }
+            }
+        }
+        for (service, health) in FLEET.iter().zip(&self.services) {
+            let most = health.memory.iter().max().copied().unwrap_or_default();
+            if most > MEMORY {
+                problems.push(format!("{} had {} MiB of memory", service.name, most / 1024));
+            }
+        }
+        if !self.has_enough(self.accepted) {
+            let Plan {
+                broker_kills,
+                service_kills,
+                messages,
+                ..
+            } = self.plan;
+            problems.push(format!(
+                "too little happened: {} of {broker_kills} broker kills, {} of {service_kills} service kills, \
+                 {} of {messages} messages",
+                self.broker_kills(),
+                self.service_kills(),
+                self.accepted
+            ));
+        }
+        self.problems.append(&mut problems);
+    }
+
+    /// Whether nothing was lost, nothing handled twice, and nothing else was wrong.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    fn count(&self, is_so: impl Fn(&Fault) -> bool) -> u64 {
+        self.steps.iter().filter(|(_, step)| is_so(&step.fault)).count() as u64
+    }
+
+    fn broker_kills(&self) -> u64 {
+        self.count(Fault::ends_broker)
+    }
+
+    fn service_kills(&self) -> u64 {
+        self.count(|fault| matches!(fault, Fault::KillWorker(_)))
+    }
+
+    pub(super) fn has_enough(&self, accepted: u64) -> bool {
+        let least = if self.plan.acknowledges_after_success() {
+            self.plan.service_kills
+        } else {
+            0
+        };
+        self.broker_kills() >= self.plan.broker_kills && self.service_kills() >= least && accepted >= self.plan.messages
+    }
+
+    pub(super) fn progress(&self, at: Duration, accepted: u64) -> String {
+        format!(
+            "{:>4} s: {} broker kills, {} service kills, {} faults in all, {accepted} messages",
+            at.as_secs(),
+            self.broker_kills(),
+            self.service_kills(),
+            self.steps.len()
+        )
+    }
+
+    fn sum(&self, of: impl Fn(&Row) -> usize) -> usize {
+        self.subscriptions.iter().map(of).sum()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Plan { adapter, seed, .. } = &self.plan;
+        if !self.is_good() {
+            writeln!(f, "what was done:")?;
+            for (at, step) in &self.steps {
+                let (at, lasts) = (at.as_secs_f64(), step.lasts.as_secs_f64());
+                writeln!(f, "  {at:>7.2} s  {:?}, for {lasts:.2} s", step.fault)?;
+            }
+        }
+        writeln!(f, "{:<45} times", "fault")?;
+        for (kind, times) in &self.faults {
+            writeln!(f, "{kind:<45} {times:>5}")?;
+        }
+        writeln!(
+            f,
+            "\n{:<16} {:>8} {:>6} {:>9} {:>14} {:>14} {:>9}",
+            "subscription", "handled", "lost", "forgotten", "twice in one", "again in next", "cut off"
+        )?;
+        for row in &self.subscriptions {
+            let (name, lost, repeated) = (&row.name, row.lost.len(), row.repeated.len());
+            writeln!(
+                f,
+                "{name:<16} {:>8} {lost:>6} {:>9} {repeated:>14} {:>14} {:>9}",
+                row.handled, row.forgotten, row.again, row.cut_off
+            )?;
+        }
+        writeln!(
+            f,
+            "\n{:<10} {:>5} {:>8} {:>13} {:>14} {:>15} {:>12}",
+            "service", "lives", "connects", "sessions new", "longest outage", "memory halfway", "memory most"
+        )?;
+        for (service, health) in FLEET.iter().zip(&self.services) {
+            let half = &health.memory[..health.memory.len() / 2];
+            let most = |samples: &[u64]| samples.iter().max().copied().unwrap_or_default() as f64 / 1024.0;
+            writeln!(
+                f,
+                "{:<10} {:>5} {:>8} {:>13} {:>12.2} s {:>11.1} MiB {:>8.1} MiB",
+                service.name,
+                health.lives,
+                health.connects,
+                health.sessions_lost,
+                health.longest_outage.as_secs_f64(),
+                most(half),
+                most(&health.memory)
+            )?;
+        }
+        let (lost, repeated) = (self.sum(|row| row.lost.len()), self.sum(|row| row.repeated.len()));
+        writeln!(f)?;
+        if let Some((kills, missing)) = self.cost_of_kills {
+            let each = missing as f64 / kills as f64;
+            writeln!(
+                f,
+                "beyond the verdict: {kills} kills inside a handler cost {missing} messages, {each:.1} each"
+            )?;
+        }
+        for problem in &self.problems {
+            writeln!(f, "- {problem}")?;
+        }
+        if let Some(logs) = &self.logs {
+            writeln!(f, "the logs of the services are in {}", logs.display())?;
+        }
+        let how = if self.is_good() { "ok" } else { "failed" };
+        write!(
+            f,
+            "chaos: {how}: {adapter}, seed {seed}, {:.0} s, {} broker kills, {} service kills, {} attempted, {} accepted, \
+             {} handled, lost {lost}, handled twice inside the window {repeated}, forgotten by the killed broker {}",
+            self.time.as_secs_f64(),
+            self.broker_kills(),
+            self.service_kills(),
+            self.attempted,
+            self.accepted,
+            self.sum(|row| row.handled),
+            self.sum(|row| row.forgotten),
+        )?;
+        if !self.is_good() {
+            let minutes = self.plan.time.as_secs_f64() / 60.0;
+            write!(
+                f,
+                "\nto repeat it: cargo xtask chaos --minutes {minutes} --adapter {adapter} --seed {seed}"
+            )?;
+        }
+        Ok(())
+    }
+}
