@@ -98,6 +98,35 @@ pub enum TopicError {
         /// The filter, cut short.
         topic: String,
     },
+    /// A parameter of an [`Event`](crate::Event)'s topic has a value that cannot be one level.
+    #[error(
+        "topic {template:?} cannot be filled: its parameter `{parameter}` is {value:?}, and needs to be \
+         one level: not empty, without `/`, `+`, `#` and U+0000, at the beginning without `$`"
+    )]
+    InvalidParameter {
+        /// The topic with its parameters.
+        template: String,
+        /// The parameter, which is the field's name.
+        parameter: String,
+        /// Its value, cut short.
+        value: String,
+    },
+    /// A topic has a parameter that its [`Event`](crate::Event) gives no value for.
+    #[error("topic {template:?} cannot be filled: the event has no value for its parameter `{parameter}`")]
+    UnknownParameter {
+        /// The topic with its parameters.
+        template: String,
+        /// The parameter.
+        parameter: String,
+    },
+    /// A level of a received topic does not fit the field that it is for.
+    #[error("the level {value:?} of the topic does not fit the field `{parameter}`")]
+    UnreadableParameter {
+        /// The parameter, which is the field's name.
+        parameter: String,
+        /// The level, cut short.
+        value: String,
+    },
     /// A client id that is to become one level of a topic contains `/`, `+` or `#`.
     #[error("client id {topic:?} cannot stand in a topic; it must not contain `/`, `+` or `#`")]
     NotOneLevel {

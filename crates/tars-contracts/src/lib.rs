@@ -2,6 +2,7 @@
 //!
 //! - [`Envelope`]: the JSON object that carries every event, and [`EnvelopeHead`] to look at one
 //!   without reading its data.
+//! - [`Event`]: a type that knows its event type, topic, QoS and retain flag, with a derive.
 //! - [`HealthStatus`] and [`Heartbeat`]: what a service says about itself, and where.
 //! - [`TopicName`] and [`TopicFilter`]: validated MQTT 3.1.1 topics and the matching rules.
 //!
@@ -13,15 +14,20 @@
 
 mod envelope;
 mod error;
+mod event;
 mod health;
 mod heartbeat;
 mod json;
 mod object;
+mod qos;
 mod topic;
 
 pub use envelope::{Data, Envelope, EnvelopeHead, fresh_id, unix_now, write_envelope};
 pub use error::{ContractError, TopicError};
+pub use event::{Event, FromEnvelope};
 pub use health::{HEALTH_EVENT_TYPE, HEALTH_TOPIC_PREFIX, HealthFormat, HealthStatus, health_topic};
 pub use heartbeat::{HEARTBEAT_EVENT, Heartbeat, KEEPALIVE_TOPIC_PREFIX, keepalive_topic};
 pub use json::MAX_DEPTH;
+pub use qos::QoS;
+pub use tars_macros::Event;
 pub use topic::{TopicFilter, TopicName};

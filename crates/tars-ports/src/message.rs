@@ -1,45 +1,7 @@
 //! What is published: topic, bytes, quality of service.
 
 use bytes::Bytes;
-use tars_contracts::TopicName;
-
-/// Quality of service (MQTT 3.1.1 section 4.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[repr(u8)]
-pub enum QoS {
-    /// QoS 0: sent once, never acknowledged.
-    #[default]
-    AtMostOnce = 0,
-    /// QoS 1: sent until acknowledged; may arrive more than once.
-    AtLeastOnce = 1,
-    /// QoS 2: a four-packet handshake; arrives once.
-    ExactlyOnce = 2,
-}
-
-impl QoS {
-    /// The number on the wire: 0, 1 or 2.
-    #[must_use]
-    pub fn as_u8(self) -> u8 {
-        self as u8
-    }
-
-    /// From the number on the wire; `None` above 2.
-    #[must_use]
-    pub fn from_u8(value: u8) -> Option<Self> {
-        match value {
-            0 => Some(Self::AtMostOnce),
-            1 => Some(Self::AtLeastOnce),
-            2 => Some(Self::ExactlyOnce),
-            _ => None,
-        }
-    }
-}
-
-impl std::fmt::Display for QoS {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.as_u8())
-    }
-}
+use tars_contracts::{QoS, TopicName};
 
 /// Properties of MQTT 5 messages. Empty today: MQTT 3.1.1 has none. They will be
 /// fields here (user properties, expiry, response topic), so that no signature changes.

@@ -29,7 +29,7 @@ fn check_text(topic: &str) -> Result<(), TopicError> {
 }
 
 /// As much of a topic as an error message should show.
-fn shortened(topic: &str) -> String {
+pub(crate) fn shortened(topic: &str) -> String {
     match topic.char_indices().nth(80) {
         Some((end, _)) => format!("{}…", &topic[..end]),
         None => topic.to_owned(),
