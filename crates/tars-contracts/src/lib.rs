@@ -14,7 +14,8 @@
 
 mod envelope;
 mod error;
-mod event;
+#[doc(hidden)] // For who offers the trait beside a derive of their own.
+pub mod event;
 mod health;
 mod heartbeat;
 mod json;

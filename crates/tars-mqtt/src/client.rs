@@ -7,12 +7,14 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared as SharedFuture};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tars_contracts::{HealthStatus, TopicFilter, TopicName};
 use tars_ports::{Capabilities, Error, ErrorKind, Message, Publisher, QoS, Receipt, TryPublishError};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::builder::ClientBuilder;
 use crate::config::Config;
+use crate::event::{Event, EventHandler};
 use crate::handler::Handler;
 use crate::lifecycle::{Lifecycle, State, StateWatch};
 use crate::publish::{EventId, Publish};
@@ -201,6 +203,29 @@ impl Client {
         Publish::event(self.shared().clone(), topic, event_type, data)
     }
 
+    /// Publishes an [`Event`] to its topic, with its QoS and retain flag. As
+    /// [`publish_event`](Self::publish_event), options can be set before the `.await`.
+    ///
+    /// ```no_run
+    /// # use tars_mqtt::{Client, Error};
+    /// use serde::{Deserialize, Serialize};
+    /// use tars_mqtt::Event;
+    ///
+    /// #[derive(Serialize, Deserialize, Event)]
+    /// #[event(type = "stt.final", topic = "stt/final", qos = 1)]
+    /// struct FinalTranscript { text: String }
+    ///
+    /// # async fn example(client: Client) -> Result<(), Error> {
+    /// client.send(&FinalTranscript { text: "hello".into() }).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// A field that does not fit into the topic is an
+    /// [`InvalidTopic`](ErrorKind::InvalidTopic) of the awaited publish.
+    pub fn send<E: Event + Serialize>(&self, event: &E) -> Publish<EventId> {
+        Publish::typed(self.shared().clone(), event)
+    }
+
     /// Publishes raw bytes, for payloads that are signed or not JSON.
     pub fn publish<T>(&self, topic: T, payload: impl Into<Bytes>) -> Publish
     where
@@ -226,6 +251,46 @@ impl Client {
         Subscribe {
             client: self.clone(),
             route: Route::new(filter, handler),
+        }
+    }
+
+    /// Subscribes to an [`Event`] with its own filter and QoS. Which event it is says the
+    /// handler's first argument: the event, or the [`Envelope`](crate::Envelope) around it.
+    /// Further ones are those of every [handler](crate::handler). Set options, then `.await`.
+    ///
+    /// ```no_run
+    /// # use tars_mqtt::{Client, Error};
+    /// use serde::Deserialize;
+    /// use tars_mqtt::{Context, Envelope, Event};
+    ///
+    /// #[derive(Deserialize, Event)]
+    /// #[event(type = "stt.final", topic = "stt/final", qos = 1)]
+    /// struct FinalTranscript { text: String }
+    ///
+    /// #[derive(Deserialize, Event)]
+    /// #[event(type = "llm.stream.delta", topic = "llm/stream")]
+    /// struct Delta { text: String }
+    ///
+    /// # async fn example(client: Client) -> Result<(), Error> {
+    /// client.on(async |transcript: FinalTranscript| println!("{}", transcript.text)).await?;
+    /// client
+    ///     .on::<Delta, _>(async |delta: Envelope<Delta>, context: Context| {
+    ///         println!("{} on {}: {}", delta.correlation_id(), context.topic(), delta.data.text);
+    ///     })
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// Several events may share a topic, each with a handler of its own: an event of another
+    /// type is passed over, which is logged at DEBUG and counted apart
+    /// ([`Stats::passed_over`]). Subscribing to the same event again replaces its handler.
+    pub fn on<E, Args>(&self, handler: impl EventHandler<E, Args>) -> Subscribe
+    where
+        E: Event + DeserializeOwned,
+    {
+        Subscribe {
+            client: self.clone(),
+            route: Route::on(handler),
         }
     }
 

@@ -9,6 +9,7 @@ use tars_ports::Error;
 
 use crate::client::{Client, WeakClient};
 use crate::dispatch::Received;
+use crate::event::Event;
 use crate::handler::InboundMessage;
 use crate::publish::{EventId, Publish};
 use crate::shared::Shared;
@@ -78,9 +79,24 @@ impl Context {
     where
         T: TryInto<TopicName, Error: Into<Error>>,
     {
-        let publish = self
-            .publish_event(topic, event_type, data)
-            .qos(tars_ports::QoS::AtLeastOnce);
+        self.correlated(
+            self.publish_event(topic, event_type, data)
+                .qos(tars_ports::QoS::AtLeastOnce),
+        )
+    }
+
+    /// Publishes an [`Event`]; as [`Client::send`].
+    pub fn send<E: Event + Serialize>(&self, event: &E) -> Publish<EventId> {
+        Publish::typed(self.shared.clone(), event)
+    }
+
+    /// Publishes an [`Event`] that carries this message's correlation id, at the event's own
+    /// QoS: an answer deserves `qos = 1` in its type.
+    pub fn send_reply<E: Event + Serialize>(&self, event: &E) -> Publish<EventId> {
+        self.correlated(self.send(event))
+    }
+
+    fn correlated(&self, publish: Publish<EventId>) -> Publish<EventId> {
         match self.correlation_id() {
             Some(id) => publish.correlation_id(id),
             None => publish,

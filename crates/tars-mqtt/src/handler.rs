@@ -134,14 +134,40 @@ impl<E: Into<HandlerError>> Outcome for Result<(), E> {
     }
 }
 
-/// An async function that handles messages. Implemented for `Fn(A, …) -> Future`
-/// with up to four [`FromMessage`] arguments; `Args` is their tuple.
+/// A function that can be called with the arguments `Args`, up to four; they are a tuple.
+///
+/// It stands apart from [`Handler`] so that what is wrong with a handler is told one by
+/// one: its arguments, its future, its outcome.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a message handler",
-    label = "not a message handler",
-    note = "a handler is an async function or `|…| async move {{ … }}` of up to four arguments, each of them \
-            `Envelope<T>`, `InboundMessage`, `Bytes`, `TopicName` or `Context`, that returns `()` or `Result<(), E>`"
+    label = "not a function of one to four arguments",
+    note = "a handler is an async function or closure with one to four arguments: \
+            `async |message: Envelope<T>, context: Context| {{ … }}`",
+    note = "what an async closure captures it must borrow from outside or copy; to use a clone in every run, write \
+            `move |message: Envelope<T>| {{ let mine = mine.clone(); async move {{ … }} }}`"
 )]
+pub trait Function<Args> {
+    /// What it returns.
+    type Returned;
+
+    /// Calls it.
+    fn call_with(&self, arguments: Args) -> Self::Returned;
+}
+
+/// Something that is awaited: what a handler's call returns.
+#[diagnostic::on_unimplemented(
+    message = "a message handler is async, but this one returns `{Self}`, which is not a future",
+    label = "not async",
+    note = "write `async |…| {{ … }}`, `|…| async move {{ … }}` or `async fn`"
+)]
+pub trait Awaited: Future {}
+
+#[diagnostic::do_not_recommend]
+impl<F: Future> Awaited for F {}
+
+/// An async function that handles messages: `Fn(A, …) -> Future` with one to four
+/// arguments, each of them [`FromMessage`], which returns an [`Outcome`]. `Args` is the
+/// tuple of the arguments.
 pub trait Handler<Args>: Send + Sync + 'static {
     /// Starts a run.
     ///
@@ -150,29 +176,62 @@ pub trait Handler<Args>: Send + Sync + 'static {
     fn call(&self, context: &Context) -> Result<HandlerFuture, Invalid>;
 }
 
-macro_rules! handler {
+impl<F, Args> Handler<Args> for F
+where
+    F: Function<Args, Returned: Awaited<Output: Outcome> + Send + 'static> + Send + Sync + 'static,
+    Args: FromMessage,
+{
+    fn call(&self, context: &Context) -> Result<HandlerFuture, Invalid> {
+        Ok(run(self.call_with(Args::from_message(context)?)))
+    }
+}
+
+pub(crate) fn run(returned: impl Awaited<Output: Outcome> + Send + 'static) -> HandlerFuture {
+    Box::pin(async { returned.await.into_result() })
+}
+
+macro_rules! function {
     ($($argument:ident),*) => {
-        impl<F, Run, $($argument),*> Handler<($($argument,)*)> for F
+        impl<F, Returned, $($argument),*> Function<($($argument,)*)> for F
         where
-            F: Fn($($argument),*) -> Run + Send + Sync + 'static,
-            Run: Future<Output: Outcome> + Send + 'static,
-            $($argument: FromMessage,)*
+            F: Fn($($argument),*) -> Returned,
         {
-            fn call(&self, context: &Context) -> Result<HandlerFuture, Invalid> {
-                let run = self($($argument::from_message(context)?),*);
-                Ok(Box::pin(async move { run.await.into_result() }))
+            type Returned = Returned;
+
+            #[allow(non_snake_case, reason = "the types' names serve for the values")]
+            fn call_with(&self, ($($argument,)*): ($($argument,)*)) -> Returned {
+                self($($argument),*)
+            }
+        }
+
+        impl<$($argument: FromMessage),*> FromMessage for ($($argument,)*) {
+            fn from_message(context: &Context) -> Result<Self, Invalid> {
+                Ok(($($argument::from_message(context)?,)*))
             }
         }
     };
 }
-handler!(A);
-handler!(A, B);
-handler!(A, B, C);
-handler!(A, B, C, D);
+function!(A);
+function!(A, B);
+function!(A, B, C);
+function!(A, B, C, D);
+
+/// Why a handler does not run for a message.
+pub(crate) enum Declined {
+    Invalid(Invalid),
+    /// It is an event of this other type: there may be another handler for it.
+    OtherType(String),
+}
+
+impl From<Invalid> for Declined {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(invalid)
+    }
+}
 
 /// A handler whose argument types are forgotten.
-pub(crate) type AnyHandler = Arc<dyn Fn(&Context) -> Result<HandlerFuture, Invalid> + Send + Sync>;
+pub(crate) type AnyHandler = Arc<dyn Fn(&Context) -> Result<HandlerFuture, Declined> + Send + Sync>;
 
 pub(crate) fn erase<Args>(handler: impl Handler<Args>) -> AnyHandler {
-    Arc::new(move |context| handler.call(context))
+    Arc::new(move |context| Ok(handler.call(context)?))
 }

@@ -22,6 +22,7 @@
 //!
 //! - [`Client`]: connect, publish, subscribe, health, shutdown.
 //! - [`Config`]: from the environment or in code.
+//! - [`Event`]: types that know their event type and topic, for [`Client::send`] and [`Client::on`].
 //! - [`handler`]: what a handler may take and return.
 //! - [`ports`] and [`contracts`]: the traits below it, and what goes over the wire.
 
@@ -33,6 +34,7 @@ mod client;
 mod config;
 mod context;
 mod dispatch;
+pub mod event;
 pub mod handler;
 mod lifecycle;
 mod publish;
@@ -46,7 +48,8 @@ mod subscribe;
 pub use tars_contracts as contracts;
 pub use tars_ports as ports;
 
-pub use tars_contracts::{Data, Envelope, HealthFormat, HealthStatus, Heartbeat, TopicFilter, TopicName};
+pub use tars_contracts::{Data, Envelope, HealthFormat, HealthStatus, Heartbeat, TopicError, TopicFilter, TopicName};
+pub use tars_macros::FacadeEvent as Event;
 pub use tars_ports::{
     Capabilities, Credentials, Error, ErrorKind, Fate, Message, QoS, Receipt, Refusal, Settled, Transport,
 };
@@ -56,6 +59,7 @@ pub use client::{Client, WeakClient};
 pub use config::{Adapter, BrokerUrl, Config, ConfigBuilder};
 pub use context::Context;
 pub use dispatch::Unfinished;
+pub use event::{Event, EventHandler};
 pub use handler::{FromMessage, Handler, InboundMessage};
 pub use lifecycle::{Lifecycle, LifecycleEvent, State, StateWatch};
 pub use publish::{EventId, Publish, PublishFuture};

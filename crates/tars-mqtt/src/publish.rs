@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
+use tars_contracts::event::Event;
 use tars_contracts::{ContractError, TopicName, fresh_id, unix_now, write_envelope};
 use tars_ports::{Error, ErrorKind, Fate, Message, PublisherExt, QoS, Receipt, TryPublishError};
 use tokio::time::Instant;
@@ -60,13 +61,29 @@ impl Publish<EventId> {
         T: TryInto<TopicName, Error: Into<Error>>,
         D: Serialize + ?Sized,
     {
+        Self::enveloped(shared, topic.try_into().map_err(Into::into), event_type, data)
+    }
+
+    fn enveloped<D>(shared: Arc<Shared>, topic: Result<TopicName, Error>, event_type: &str, data: &D) -> Self
+    where
+        D: Serialize + ?Sized,
+    {
         let id = fresh_id();
-        let message = topic.try_into().map_err(Into::into).and_then(|topic| {
+        let message = topic.and_then(|topic| {
             let payload = envelope(&id, event_type, &shared.config.source_name, data)
                 .map_err(|error| Error::from(error).while_doing(format_args!("event {event_type} for {topic}")))?;
             Ok(Message::new(topic, payload))
         });
         Self::new(shared, message, id)
+    }
+
+    pub(crate) fn typed<E: Event + Serialize>(shared: Arc<Shared>, event: &E) -> Self {
+        let topic = event
+            .topic()
+            .map_err(|error| Error::from(error).while_doing(format_args!("event {}", E::TYPE)));
+        Self::enveloped(shared, topic, E::TYPE, event)
+            .qos(E::QOS)
+            .retain(E::RETAIN)
     }
 
     /// Gives the envelope this id instead of a fresh one: a reply carries the

@@ -55,6 +55,8 @@ counters! {
     failed,
     /// Messages that were no valid input for their handler.
     invalid,
+    /// Messages on the topic of an event's handler that were events of another type.
+    passed_over,
     /// QoS 0 messages dropped because a subscription's queue was full; and QoS 1 and 2
     /// ones of a clean session whose connection ended while twice the budget was held.
     dropped,

@@ -4,6 +4,7 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use tars_contracts::{TopicError, TopicFilter, TopicName};
 use tars_ports::{Error, ErrorKind, QoS};
 
@@ -11,6 +12,7 @@ pub use crate::dispatch::Overflow;
 
 use crate::client::Client;
 use crate::dispatch::Slot;
+use crate::event::{self, Event, EventHandler};
 use crate::handler::{AnyHandler, Handler, erase};
 
 /// What happens to a message whose handler failed, panicked or took too long. The
@@ -114,8 +116,23 @@ impl Route {
         }
     }
 
+    /// A handler for an event, with the event's filter and QoS; as
+    /// [`Client::on`](crate::Client::on).
+    pub fn on<E, Args>(handler: impl EventHandler<E, Args>) -> Self
+    where
+        E: Event + DeserializeOwned,
+    {
+        Self {
+            filter: E::filter(),
+            slot: Slot::Event(E::TYPE.into()),
+            handler: event::erase(handler),
+            options: RouteOptions::default(),
+        }
+        .qos(E::QOS)
+    }
+
     /// Stands beside the routes in other slots of the same filter.
-    #[cfg_attr(not(test), expect(dead_code, reason = "taken by the typed events"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "taken by requests"))]
     pub(crate) fn in_slot(mut self, slot: Slot) -> Self {
         self.slot = slot;
         self

@@ -49,7 +49,6 @@ pub(crate) enum Slot {
     #[default]
     User,
     /// A handler for events of this type.
-    #[cfg_attr(not(test), expect(dead_code, reason = "taken by the typed events"))]
     Event(Cow<'static, str>),
     /// The client's own. The user's `unsubscribe` leaves it alone.
     #[cfg_attr(not(test), expect(dead_code, reason = "taken by requests"))]

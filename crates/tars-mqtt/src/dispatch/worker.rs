@@ -17,7 +17,7 @@ use super::dedupe::{Admission, Key};
 use super::work::Job;
 use crate::client::WeakClient;
 use crate::context::Context;
-use crate::handler::Invalid;
+use crate::handler::{Declined, Invalid};
 use crate::publish::Publish;
 use crate::shared::Shared;
 use crate::stats::count;
@@ -29,6 +29,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(60);
 /// How a run of the handler ended.
 enum Run {
     Succeeded,
+    /// It is an event of this type, which is not the handler's.
+    PassedOver(String),
     Invalid(Invalid),
     Failed(String),
 }
@@ -108,6 +110,11 @@ async fn process(entry: &Entry, shared: &Arc<Shared>, context: &Context) -> bool
                 tracing::debug!(topic = %context.topic(), filter = %entry.filter, attempt, "handled");
                 return true;
             }
+            Run::PassedOver(event_type) => {
+                count(&shared.stats.passed_over);
+                tracing::debug!(topic = %context.topic(), filter = %entry.filter, event_type, "another handler's event");
+                return true;
+            }
             Run::Invalid(invalid) => {
                 shared.report_invalid(context, invalid, &entry.invalid);
                 return false;
@@ -134,7 +141,8 @@ async fn run(entry: &Entry, context: &Context) -> Run {
     let run = AssertUnwindSafe(async {
         let running = match (entry.handler)(context) {
             Ok(running) => running,
-            Err(invalid) => return Run::Invalid(invalid),
+            Err(Declined::Invalid(invalid)) => return Run::Invalid(invalid),
+            Err(Declined::OtherType(event_type)) => return Run::PassedOver(event_type),
         };
         let result = match entry.options.timeout {
             None => running.await,
