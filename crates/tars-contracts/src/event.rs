@@ -133,7 +133,7 @@ pub trait Event {
 /// It is implemented for both and for nothing else.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event",
-    note = "take an event (`#[derive(Event, Deserialize)]`) or an `Envelope` of one"
+    note = "take a type with `#[derive(Event)]` and `#[event(type = \"…\", topic = \"…\")]`, or an `Envelope` of one"
 )]
 pub trait FromEnvelope: Sized {
     /// The event.

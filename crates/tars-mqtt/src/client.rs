@@ -6,8 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared as SharedFuture};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tars_contracts::{HealthStatus, TopicFilter, TopicName};
 use tars_ports::{Capabilities, Error, ErrorKind, Message, Publisher, QoS, Receipt, TryPublishError};
 use tokio::sync::{mpsc, oneshot};
@@ -286,7 +285,7 @@ impl Client {
     /// ([`Stats::passed_over`]). Subscribing to the same event again replaces its handler.
     pub fn on<E, Args>(&self, handler: impl EventHandler<E, Args>) -> Subscribe
     where
-        E: Event + DeserializeOwned,
+        E: Event + for<'de> Deserialize<'de>,
     {
         Subscribe {
             client: self.clone(),

@@ -24,6 +24,12 @@ pub trait EventArguments<E>: Sized {
 
 /// An async function that handles events: as a [`Handler`](crate::Handler), but first it
 /// takes the event `E` or its [`Envelope`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler of events",
+    label = "not an async function of one to four arguments, the first of them an event",
+    note = "a handler of events is an async function or closure that takes an event, or an `Envelope` of one, \
+            and up to three more arguments: `async |event: E, context: Context| {{ … }}`"
+)]
 pub trait EventHandler<E, Args>: Send + Sync + 'static {
     /// Starts a run.
     ///

@@ -69,7 +69,8 @@ pub struct InboundMessage {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of a message handler",
     label = "not readable from a message",
-    note = "a handler takes `Envelope<T>` (with `T: serde::Deserialize`), `InboundMessage`, `Bytes`, `TopicName` or `Context`"
+    note = "a handler takes `Envelope<T>` (with `T: serde::Deserialize`), `InboundMessage`, `Bytes`, `TopicName` or `Context`",
+    note = "an event is taken by the handler of `client.on(handler)`, as its first argument"
 )]
 pub trait FromMessage: Sized + Send {
     /// Reads it from the message at hand.
@@ -112,7 +113,7 @@ impl FromMessage for Context {
 /// What a handler may return.
 #[diagnostic::on_unimplemented(
     message = "a message handler cannot return `{Self}`",
-    note = "return `()` or `Result<(), E>`, where `E` is an error or a text"
+    note = "return `()` or `Result<(), E>`, where `E` is a `std::error::Error + Send + Sync` or a text"
 )]
 pub trait Outcome {
     /// As a result.
@@ -128,6 +129,7 @@ impl Outcome for () {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<E: Into<HandlerError>> Outcome for Result<(), E> {
     fn into_result(self) -> Result<(), HandlerError> {
         self.map_err(Into::into)
@@ -138,20 +140,21 @@ impl<E: Into<HandlerError>> Outcome for Result<(), E> {
 ///
 /// It stands apart from [`Handler`] so that what is wrong with a handler is told one by
 /// one: its arguments, its future, its outcome.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a message handler",
-    label = "not a function of one to four arguments",
-    note = "a handler is an async function or closure with one to four arguments: \
-            `async |message: Envelope<T>, context: Context| {{ … }}`",
-    note = "what an async closure captures it must borrow from outside or copy; to use a clone in every run, write \
-            `move |message: Envelope<T>| {{ let mine = mine.clone(); async move {{ … }} }}`"
-)]
 pub trait Function<Args> {
     /// What it returns.
     type Returned;
 
     /// Calls it.
     fn call_with(&self, arguments: Args) -> Self::Returned;
+}
+
+/// The arguments of a handler: a tuple of one to four that are read from the message.
+pub trait Arguments: Sized {
+    /// Reads them from the message at hand.
+    ///
+    /// # Errors
+    /// [`Invalid`] when the message does not fit one of them.
+    fn from_message(context: &Context) -> Result<Self, Invalid>;
 }
 
 /// Something that is awaited: what a handler's call returns.
@@ -168,6 +171,12 @@ impl<F: Future> Awaited for F {}
 /// An async function that handles messages: `Fn(A, …) -> Future` with one to four
 /// arguments, each of them [`FromMessage`], which returns an [`Outcome`]. `Args` is the
 /// tuple of the arguments.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a message handler",
+    label = "not an async function of one to four arguments",
+    note = "a handler is an async function or closure with one to four arguments: \
+            `async |message: Envelope<T>, context: Context| {{ … }}`"
+)]
 pub trait Handler<Args>: Send + Sync + 'static {
     /// Starts a run.
     ///
@@ -179,7 +188,7 @@ pub trait Handler<Args>: Send + Sync + 'static {
 impl<F, Args> Handler<Args> for F
 where
     F: Function<Args, Returned: Awaited<Output: Outcome> + Send + 'static> + Send + Sync + 'static,
-    Args: FromMessage,
+    Args: Arguments,
 {
     fn call(&self, context: &Context) -> Result<HandlerFuture, Invalid> {
         Ok(run(self.call_with(Args::from_message(context)?)))
@@ -204,7 +213,7 @@ macro_rules! function {
             }
         }
 
-        impl<$($argument: FromMessage),*> FromMessage for ($($argument,)*) {
+        impl<$($argument: FromMessage),*> Arguments for ($($argument,)*) {
             fn from_message(context: &Context) -> Result<Self, Invalid> {
                 Ok(($($argument::from_message(context)?,)*))
             }

@@ -45,6 +45,7 @@ mod shared;
 mod stats;
 mod subscribe;
 
+pub use bytes::Bytes;
 pub use tars_contracts as contracts;
 pub use tars_ports as ports;
 

@@ -4,7 +4,7 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 use tars_contracts::{TopicError, TopicFilter, TopicName};
 use tars_ports::{Error, ErrorKind, QoS};
 
@@ -120,7 +120,7 @@ impl Route {
     /// [`Client::on`](crate::Client::on).
     pub fn on<E, Args>(handler: impl EventHandler<E, Args>) -> Self
     where
-        E: Event + DeserializeOwned,
+        E: Event + for<'de> Deserialize<'de>,
     {
         Self {
             filter: E::filter(),
