@@ -293,8 +293,9 @@ impl Client {
         }
     }
 
-    /// Ends the subscription with this filter; resolves when the broker confirmed.
-    /// Messages that wait for the handler are still handled.
+    /// Ends the subscriptions with this filter, those of events too; resolves when the broker confirmed.
+    /// Messages that wait for a handler are still handled. For one handler alone there is
+    /// [`Subscription::unsubscribe`](crate::Subscription::unsubscribe).
     ///
     /// # Errors
     /// [`InvalidFilter`](ErrorKind::InvalidFilter);

@@ -10,9 +10,29 @@
 //! | [`TopicName`] | the topic it was published to |
 //! | [`Context`] | reply, publish, correlation id, the client |
 //!
+//! A handler of [`Client::on`](crate::Client::on) takes first an [`Event`](crate::Event) or
+//! the envelope around it, and then what is in the table.
+//!
 //! It returns `()` or a `Result<(), E>`; an error is logged, counted, and treated by
 //! the subscription's failure policy. A message that does not fit an argument is
 //! invalid input: counted, logged, acknowledged, and never seen by the handler.
+//!
+//! Every run is a future of its own, so what a handler captures is cloned for each run:
+//!
+//! ```no_run
+//! # use std::sync::Arc;
+//! # use tars_mqtt::{Client, Error, InboundMessage};
+//! # struct Store;
+//! # impl Store { async fn keep(&self, _: InboundMessage) {} }
+//! # async fn example(client: Client, store: Arc<Store>) -> Result<(), Error> {
+//! client
+//!     .subscribe("stt/#", move |message: InboundMessage| {
+//!         let store = store.clone();
+//!         async move { store.keep(message).await }
+//!     })
+//!     .await?;
+//! # Ok(()) }
+//! ```
 
 use std::error::Error as StdError;
 use std::future::Future;

@@ -207,7 +207,8 @@ options!(Subscribe, route.options);
 /// and leaves no handler behind. While reconnecting it waits for the connection, at
 /// most `MQTT_PUBLISH_TIMEOUT`.
 ///
-/// The same filter again replaces the handler. Dropped before it resolves, the
+/// The same filter again replaces the handler, with [`Client::on`] the same event again;
+/// handlers of events stand beside the others of their filter. Dropped before it resolves, the
 /// subscription is undone.
 #[must_use = "nothing is subscribed until it is awaited"]
 pub struct Subscribe {

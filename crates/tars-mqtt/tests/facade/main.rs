@@ -6,6 +6,7 @@ mod bad_input;
 mod connecting;
 mod corners;
 mod dedupe;
+mod events;
 mod health;
 mod lesser_adapters;
 mod overlap;
