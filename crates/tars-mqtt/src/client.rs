@@ -285,6 +285,7 @@ impl Client {
     /// ([`Stats::passed_over`]). Subscribing to the same event again replaces its handler.
     pub fn on<E, Args>(&self, handler: impl EventHandler<E, Args>) -> Subscribe
     where
+        // Not `DeserializeOwned`: of this one the compiler knows which derive is missing.
         E: Event + for<'de> Deserialize<'de>,
     {
         Subscribe {
@@ -293,7 +294,8 @@ impl Client {
         }
     }
 
-    /// Ends the subscriptions with this filter, those of events too; resolves when the broker confirmed.
+    /// Ends the subscriptions with this filter, those of events too; resolves when the broker
+    /// confirmed.
     /// Messages that wait for a handler are still handled. For one handler alone there is
     /// [`Subscription::unsubscribe`](crate::Subscription::unsubscribe).
     ///

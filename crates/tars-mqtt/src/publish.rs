@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
-use tars_contracts::event::Event;
 use tars_contracts::{ContractError, TopicName, fresh_id, unix_now, write_envelope};
 use tars_ports::{Error, ErrorKind, Fate, Message, PublisherExt, QoS, Receipt, TryPublishError};
 use tokio::time::Instant;
 
+use crate::event::Event;
 use crate::shared::Shared;
 use crate::stats::count;
 

@@ -2,8 +2,8 @@
 //!
 //! Each file in `cases/` is a program. A comment `//~ text` stands on a line that has an error
 //! with this text, in its message or its notes; no other line has one, and a program without
-//! such a comment compiles. The texts are ours, or names of the program: another version of the
-//! compiler may word its own differently.
+//! such a comment compiles. The texts are ours, a library's, or names of the program: another
+//! version of the compiler may word its own differently.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 

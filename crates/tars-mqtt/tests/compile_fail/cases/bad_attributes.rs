@@ -49,7 +49,7 @@ union Overlaid { //~ a union cannot be an event
 #[derive(Event)]
 #[event(type = "a", topic = "a/{unshown}")]
 struct NotShown {
-    unshown: Vec<u8>, //~ `Vec<u8>` doesn't implement `std::fmt::Display`
+    unshown: Vec<u8>, //~ `Vec<u8>`
 }
 
 fn main() {}
