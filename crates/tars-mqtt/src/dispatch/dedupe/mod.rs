@@ -20,6 +20,8 @@ mod digest;
 mod key;
 #[cfg(test)]
 mod laws;
+#[cfg(test)]
+mod model;
 mod seen;
 #[cfg(test)]
 mod vectors;
