@@ -294,11 +294,7 @@ impl Shared {
         if message.qos == QoS::AtMostOnce {
             let live = self.live.load_full().ok_or_else(not_connected)?;
             if fail_fast {
-                return match live.connection.try_publish(message) {
-                    Ok(receipt) => Ok(receipt),
-                    Err(TryPublishError::Failed(error)) => Err(error),
-                    Err(_) => Err(full()),
-                };
+                return now_or_full(live.connection.try_publish(message));
             }
             let result = tokio::time::timeout_at(deadline, live.connection.publish(message)).await;
             let receipt = result.unwrap_or_else(|_| {
@@ -311,10 +307,9 @@ impl Shared {
             return Err(not_connected());
         }
         if fail_fast {
-            let now = Instant::now();
-            return self.outbox.append(message, now, deadline).await;
+            return now_or_full(self.outbox.try_append(message, deadline));
         }
-        self.outbox.append(message, deadline, deadline).await
+        self.outbox.append(message, deadline).await
     }
 
     /// What can be said about a message before anything is sent.
@@ -378,8 +373,11 @@ fn not_connected() -> Error {
     Error::new(ErrorKind::NotConnected, "the client is not connected").with_fate(Fate::NotSent)
 }
 
-fn full() -> Error {
-    Error::new(ErrorKind::Full, "there is no room for another publish").with_fate(Fate::NotSent)
+fn now_or_full(tried: Result<Receipt, TryPublishError>) -> Result<Receipt, Error> {
+    tried.map_err(|error| match error {
+        TryPublishError::Failed(error) => error,
+        _ => Error::new(ErrorKind::Full, "there is no room for another publish").with_fate(Fate::NotSent),
+    })
 }
 
 #[cfg(test)]

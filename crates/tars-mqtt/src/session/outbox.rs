@@ -9,9 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures_util::FutureExt;
 use tars_ports::{Error, ErrorKind, Fate, Message, Receipt, Settled, Settler, TryPublishError};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::time::Instant;
 
 use crate::stats::{Counters, count};
@@ -74,16 +73,10 @@ impl Outbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a message in, waiting for room until `patience` is over. Once this has
-    /// resolved the message is kept, at most until its deadline; dropped before,
-    /// nothing is left behind.
-    pub(crate) async fn append(
-        &self,
-        message: Message,
-        patience: Instant,
-        deadline: Instant,
-    ) -> Result<Receipt, Error> {
-        match tokio::time::timeout_at(patience, self.acquire(self.counted_bytes(&message))).await {
+    /// Takes a message in, waiting for room. Once this has resolved the message is kept,
+    /// at most until its deadline; dropped before, nothing is left behind.
+    pub(crate) async fn append(&self, message: Message, deadline: Instant) -> Result<Receipt, Error> {
+        match tokio::time::timeout_at(deadline, self.acquire(self.counted_bytes(&message))).await {
             Ok(room) => self.insert(message, deadline, room?),
             Err(_) => {
                 let what = "too many publishes are unsettled, there was no room for another";
@@ -94,13 +87,11 @@ impl Outbox {
 
     /// Takes a message in, or gives it back when there is no room.
     pub(crate) fn try_append(&self, message: Message, deadline: Instant) -> Result<Receipt, TryPublishError> {
-        match self.acquire(self.counted_bytes(&message)).now_or_never() {
-            Some(room) => room
-                .and_then(|room| self.insert(message, deadline, room))
-                .map_err(TryPublishError::Failed),
+        let bytes = self.counted_bytes(&message);
+        match self.try_acquire(bytes).map_err(TryPublishError::Failed)? {
+            Some(room) => self.insert(message, deadline, room).map_err(TryPublishError::Failed),
             None => {
-                self.refused_bytes
-                    .store(self.counted_bytes(&message), Ordering::Relaxed);
+                self.refused_bytes.store(bytes, Ordering::Relaxed);
                 Err(TryPublishError::Full(message))
             }
         }
@@ -129,6 +120,21 @@ impl Outbox {
             _messages: messages,
             _bytes: bytes,
         })
+    }
+
+    /// Not `acquire` polled once: that also waits where a task has done much in one go.
+    fn try_acquire(&self, bytes: u32) -> Result<Option<Room>, Error> {
+        let permits = || {
+            Ok(Room {
+                _messages: self.messages.clone().try_acquire_owned()?,
+                _bytes: self.bytes.clone().try_acquire_many_owned(bytes)?,
+            })
+        };
+        match permits() {
+            Ok(room) => Ok(Some(room)),
+            Err(TryAcquireError::NoPermits) => Ok(None),
+            Err(TryAcquireError::Closed) => Err(closed()),
+        }
     }
 
     fn insert(&self, message: Message, deadline: Instant, room: Room) -> Result<Receipt, Error> {
@@ -310,7 +316,7 @@ mod tests {
 
     async fn append(outbox: &Outbox, payload: &str) -> Receipt {
         let deadline = Instant::now() + Duration::from_secs(30);
-        outbox.append(message(payload), deadline, deadline).await.unwrap()
+        outbox.append(message(payload), deadline).await.unwrap()
     }
 
     fn payloads(outbox: &Outbox) -> Vec<String> {
@@ -349,7 +355,7 @@ mod tests {
         let outbox = Outbox::new(1, 1000, Arc::default());
         let _first = append(&outbox, "0").await;
         let late = Instant::now() + Duration::from_secs(3);
-        let error = outbox.append(message("1"), late, late).await.unwrap_err();
+        let error = outbox.append(message("1"), late).await.unwrap_err();
         assert_eq!((error.kind(), error.fate()), (ErrorKind::Full, Some(Fate::NotSent)));
         outbox.settle(0, Ok(Settled::default()));
         let _second = append(&outbox, "1").await;
@@ -373,7 +379,7 @@ mod tests {
         let outbox = Outbox::new(1, 1000, Arc::default());
         let first = append(&outbox, "0").await;
         let later = Instant::now() + Duration::from_secs(60);
-        let second = outbox.append(message("1"), later, later);
+        let second = outbox.append(message("1"), later);
         assert!(tokio::time::timeout(Duration::from_secs(1), second).await.is_err());
         outbox.settle(0, Ok(Settled::default()));
         first.await.unwrap();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod bad_input;
+mod cancelling;
 mod connecting;
 mod corners;
 mod dedupe;

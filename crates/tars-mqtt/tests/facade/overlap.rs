@@ -178,3 +178,50 @@ async fn a_shared_filter_over_the_own_heartbeat_is_refused_too() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidFilter);
 }
+
+#[tokio::test(start_paused = true)]
+async fn raw_payloads_run_at_least_once_where_the_broker_sends_several_copies() {
+    // Nested, and crossing.
+    for filters in [["a/#", "a/b"], ["a/+", "+/b"]] {
+        for (mode, copies) in [(OverlapMode::OneCopy, 1), (OverlapMode::CopyPerFilter, 2)] {
+            let broker = MemoryBroker::new().with_overlap(mode);
+            let client = connected(&broker, "svc").await;
+            let seen = Seen::default();
+            listen(&client, &seen, &filters.map(|filter| (filter, QoS::AtLeastOnce))).await;
+            for _ in 0..3 {
+                client.publish("a/b", "same bytes").qos(QoS::AtLeastOnce).await.unwrap();
+            }
+            settle().await;
+            for filter in filters {
+                let runs = seen.all().iter().filter(|run| run.starts_with(filter)).count();
+                assert_eq!(runs, 3 * copies, "{filter}, {mode:?}");
+            }
+            assert_eq!(client.stats().copies, 0);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_equal_envelope_published_again_is_a_message_of_its_own_where_no_copy_is_awaited() {
+    const EVENT: &str = r#"{"id":"1","type":"t","ts":1.5,"source":"s","data":{}}"#;
+    for mode in [OverlapMode::OneCopy, OverlapMode::CopyPerFilter] {
+        let broker = MemoryBroker::new().with_overlap(mode);
+        let client = connected(&broker, "svc").await;
+        let seen = Seen::default();
+        let filters = ["a/#", "a/b", "alone"];
+        listen(&client, &seen, &filters.map(|filter| (filter, QoS::AtLeastOnce))).await;
+        // One subscription alone: nothing can be a copy, however soon it comes.
+        for _ in 0..3 {
+            client.publish("alone", EVENT).qos(QoS::AtLeastOnce).await.unwrap();
+        }
+        // Overlapping: later than a copy can come.
+        for _ in 0..3 {
+            client.publish("a/b", EVENT).qos(QoS::AtLeastOnce).await.unwrap();
+            tokio::time::sleep(crate::secs(2)).await;
+        }
+        for filter in filters {
+            let runs = seen.all().iter().filter(|run| run.starts_with(filter)).count();
+            assert_eq!(runs, 3, "{filter}, {mode:?}");
+        }
+    }
+}
