@@ -175,7 +175,8 @@ impl Client {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let shared = self.shared();
-        shared.stats.snapshot(shared.outbox.len(), &shared.work)
+        let requests = shared.replies.waiting();
+        shared.stats.snapshot(shared.outbox.len(), requests, &shared.work)
     }
 
     /// The configuration it was made with.

@@ -34,6 +34,10 @@ impl Context {
         }
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// The topic it was published to.
     #[must_use]
     pub fn topic(&self) -> &TopicName {

@@ -100,6 +100,11 @@ impl Publish<EventId> {
         self
     }
 
+    /// What is to be sent, for patterns that send it themselves.
+    pub(crate) fn into_message(self) -> Result<Message, Error> {
+        self.message
+    }
+
     /// The envelope's id.
     #[must_use]
     pub fn id(&self) -> &str {
@@ -270,7 +275,7 @@ impl Shared {
     }
 
     /// Takes a message in: QoS 0 over to the live connection, QoS 1 and 2 into the outbox.
-    async fn take_in(
+    pub(crate) async fn take_in(
         &self,
         message: Result<Message, Error>,
         timeout: Option<Duration>,

@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::dispatch::Work;
 use crate::handler::Invalid;
 use crate::lifecycle::{LifecycleEvent, State};
+use crate::patterns::replies::Replies;
 use crate::session::outbox::Outbox;
 use crate::stats::{Counters, count};
 
@@ -33,6 +34,9 @@ pub(crate) struct Shared {
     pub(crate) stats: Arc<Counters>,
     pub(crate) outbox: Outbox,
     pub(crate) work: Arc<Work>,
+    pub(crate) replies: Replies,
+    /// How many connections had their subscriptions restored.
+    pub(crate) restored: watch::Sender<u64>,
     pub(crate) live: ArcSwapOption<Live>,
     pub(crate) state: watch::Sender<State>,
     pub(crate) events: broadcast::Sender<LifecycleEvent>,
@@ -51,6 +55,8 @@ impl Shared {
         Self {
             outbox: Outbox::new(config.outbox_messages, config.outbox_bytes, stats.clone()),
             work: Arc::default(),
+            replies: Replies::default(),
+            restored: watch::Sender::new(0),
             capabilities,
             stats,
             live: ArcSwapOption::empty(),

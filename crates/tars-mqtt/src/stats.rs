@@ -24,16 +24,19 @@ macro_rules! counters {
             /// The oldest of those. One that stays holds back the acknowledgements behind
             /// it; after 30 s that is logged at WARN, once per burst.
             pub oldest_unfinished: Option<Unfinished>,
+            /// Requests that wait for their reply, or for more of it.
+            pub requests: u64,
         }
 
         impl Counters {
-            pub(crate) fn snapshot(&self, unsettled: usize, work: &Work) -> Stats {
+            pub(crate) fn snapshot(&self, unsettled: usize, requests: usize, work: &Work) -> Stats {
                 let (unfinished, oldest_unfinished) = work.unfinished();
                 Stats {
                     $($name: self.$name.load(Relaxed),)*
                     unsettled: unsettled as u64,
                     unfinished: unfinished as u64,
                     oldest_unfinished,
+                    requests: requests as u64,
                 }
             }
         }
@@ -66,6 +69,9 @@ counters! {
     copies,
     /// Duplicates of handled messages that were skipped (`MQTT_DEDUPE_TTL`).
     duplicates,
+    /// Messages on a reply topic that no request waits for: late, answered before, or
+    /// another client's.
+    replies_ignored,
     /// Messages handed to a dead-letter topic.
     dead_lettered,
     /// Connections the broker accepted.

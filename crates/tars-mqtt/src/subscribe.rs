@@ -66,6 +66,15 @@ pub enum Acknowledge {
     OnReceipt,
 }
 
+/// What a route leads to.
+#[derive(Clone)]
+pub(crate) enum Target {
+    /// The workers of the subscription run it.
+    Handler(AnyHandler),
+    /// The requests that wait for replies.
+    Replies,
+}
+
 /// A subscription in the making, for [`ClientBuilder::route`](crate::ClientBuilder::route):
 /// a handler that is in place before the first packet.
 #[derive(Clone)]
@@ -73,7 +82,7 @@ pub enum Acknowledge {
 pub struct Route {
     pub(crate) filter: Result<TopicFilter, TopicError>,
     pub(crate) slot: Slot,
-    pub(crate) handler: AnyHandler,
+    pub(crate) target: Target,
     pub(crate) options: RouteOptions,
 }
 
@@ -111,7 +120,7 @@ impl Route {
         Self {
             filter: TopicFilter::new(filter),
             slot: Slot::User,
-            handler: erase(handler),
+            target: Target::Handler(erase(handler)),
             options: RouteOptions::default(),
         }
     }
@@ -125,10 +134,25 @@ impl Route {
         Self {
             filter: E::filter(),
             slot: Slot::Event(E::TYPE.into()),
-            handler: event::erase(handler),
+            target: Target::Handler(event::erase(handler)),
             options: RouteOptions::default(),
         }
         .qos(E::QOS)
+    }
+
+    /// Replies to the client's own requests come here.
+    pub(crate) fn replies(filter: TopicFilter, slot: u64, qos: QoS) -> Self {
+        Self {
+            filter: Ok(filter),
+            slot: Slot::Own(slot),
+            target: Target::Replies,
+            options: RouteOptions {
+                qos,
+                // A reply is published after its request, and never retained.
+                replay: false,
+                ..RouteOptions::default()
+            },
+        }
     }
 
     /// Stands beside the routes in other slots of the same filter.

@@ -63,6 +63,10 @@ pub enum ErrorKind {
     ConnectionLost,
     /// The broker refused a subscription.
     SubscriptionRefused,
+    /// The peer answered a request with an error; its words are in the source.
+    ErrorReply,
+    /// A message of a stream is missing.
+    Gap,
     /// The adapter, or this build, cannot do that.
     Unsupported,
     /// A defect of this library: please report it.

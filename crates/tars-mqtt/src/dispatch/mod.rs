@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tars_contracts::{TopicFilter, TopicName};
-use tars_ports::{Connection, Delivery, QoS};
+use tars_ports::{AckOutcome, Connection, Delivery, QoS};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -36,10 +36,9 @@ use self::work::Job;
 use crate::burst::Burst;
 use crate::client::WeakClient;
 use crate::config::Config;
-use crate::handler::AnyHandler;
 use crate::shared::Shared;
 use crate::stats::count;
-use crate::subscribe::{Acknowledge, RouteOptions};
+use crate::subscribe::{Acknowledge, RouteOptions, Target};
 
 /// Tells apart the routes that stand side by side under one filter. A filter has one
 /// route in each slot: the next in the same slot replaces it.
@@ -51,7 +50,6 @@ pub(crate) enum Slot {
     /// A handler for events of this type.
     Event(Cow<'static, str>),
     /// The client's own. The user's `unsubscribe` leaves it alone.
-    #[cfg_attr(not(test), expect(dead_code, reason = "taken by requests"))]
     Own(u64),
 }
 
@@ -67,7 +65,7 @@ pub(crate) struct Entry {
     pub(crate) filter: TopicFilter,
     pub(crate) slot: Slot,
     pub(crate) options: RouteOptions,
-    handler: AnyHandler,
+    target: Target,
     queue: Queue,
     /// Messages that its handler cannot take.
     invalid: Burst,
@@ -80,7 +78,7 @@ impl Entry {
         id: u64,
         filter: TopicFilter,
         slot: Slot,
-        handler: AnyHandler,
+        target: Target,
         options: RouteOptions,
         config: &Config,
     ) -> Self {
@@ -92,13 +90,17 @@ impl Entry {
             queue: Queue::new(options.queue, config.inbound_bytes, options.overflow),
             dedupe: (!ttl.is_zero()).then(|| Dedupe::new(ttl, config.dedupe_max_entries)),
             options,
-            handler,
+            target,
             invalid: Burst::default(),
         }
     }
 
+    fn takes_replies(&self) -> bool {
+        matches!(self.target, Target::Replies)
+    }
+
     fn acknowledges_after_success(&self) -> bool {
-        self.options.acknowledge != Some(Acknowledge::OnReceipt)
+        self.options.acknowledge != Some(Acknowledge::OnReceipt) && !self.takes_replies()
     }
 
     /// Removes what has not been started and `unwanted` says, and returns how many.
@@ -198,6 +200,25 @@ impl Dispatch {
         self.reached = reached;
     }
 
+    /// A delivery that came while the client is ending: nothing new is started, but
+    /// what runs may wait for a reply.
+    pub(crate) fn deliver_reply(&self, delivery: Delivery, connection: &dyn Connection) {
+        let (mut replies, mut others) = (false, false);
+        self.trie.for_each_match(&delivery.topic, |entry| match entry.target {
+            Target::Replies => replies = true,
+            Target::Handler(_) => others = true,
+        });
+        if replies {
+            self.shared.offer_reply(&delivery);
+        }
+        if let Some(token) = delivery.token
+            && replies
+            && !others
+        {
+            connection.ack(token, AckOutcome::Done);
+        }
+    }
+
     fn hand_over(
         &mut self,
         reached: &[Arc<Entry>],
@@ -236,7 +257,10 @@ impl Dispatch {
         if after_success == 0 {
             received.acknowledge();
         }
-        for entry in reached {
+        if reached.iter().any(|entry| entry.takes_replies()) {
+            self.shared.offer_reply(&received.delivery);
+        }
+        for entry in reached.iter().filter(|entry| !entry.takes_replies()) {
             match entry.queue.push(Job::new(received.clone(), &entry.filter, &self.work)) {
                 Pushed::Queued => {}
                 Pushed::Dropped { first } => {
@@ -312,6 +336,9 @@ impl Dispatch {
     }
 
     fn spawn_workers(&mut self, entry: &Arc<Entry>) {
+        if entry.takes_replies() {
+            return;
+        }
         // Workers of subscriptions that have ended are joined as we go.
         while self.workers.try_join_next().is_some() {}
         for _ in 0..entry.queue.open(entry.options.concurrency) {

@@ -21,7 +21,7 @@ use crate::handler::{Declined, Invalid};
 use crate::publish::Publish;
 use crate::shared::Shared;
 use crate::stats::count;
-use crate::subscribe::OnFailure;
+use crate::subscribe::{OnFailure, Target};
 
 /// The longest pause between two runs of a failing handler.
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
@@ -139,7 +139,10 @@ async fn run(entry: &Entry, context: &Context) -> Run {
     // One guard around all that is others' code: the reading of the arguments, the run,
     // its end at the limit, and the text of its error.
     let run = AssertUnwindSafe(async {
-        let running = match (entry.handler)(context) {
+        let Target::Handler(handler) = &entry.target else {
+            return Run::Succeeded;
+        };
+        let running = match handler(context) {
             Ok(running) => running,
             Err(Declined::Invalid(invalid)) => return Run::Invalid(invalid),
             Err(Declined::OtherType(event_type)) => return Run::PassedOver(event_type),

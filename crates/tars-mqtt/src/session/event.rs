@@ -58,6 +58,7 @@ impl Session {
                 pin!(abandoned(self.connecting.as_mut())),
                 pin!(next_of(&mut self.phase, self.health.as_mut(), may_read)),
                 pin!(self.shared.outbox.changed().map(|()| Event::Progress)),
+                pin!(self.shared.replies.swept_earlier().map(|()| Event::Progress)),
                 pin!(only_if(
                     self.drain.is_some(),
                     work.became_idle().map(|()| Event::Progress)

@@ -152,7 +152,9 @@ impl Session {
                 None => return,
             }
         }
-        online.restored = true;
+        if !std::mem::replace(&mut online.restored, true) {
+            self.shared.restored.send_modify(|times| *times += 1);
+        }
         let window = usize::from(self.shared.config.max_inflight);
         while online.in_flight.len() < window && online.in_flight_qos2 < usize::from(MAX_INFLIGHT_QOS2) {
             let Some(message) = self.shared.outbox.next() else {
@@ -240,11 +242,11 @@ impl Session {
         {
             heartbeat.echoed();
         }
-        if self.drain.is_some() {
-            // Nothing new is started. What is not acknowledged stays the broker's.
-            return;
-        }
         if let Phase::Online(online) = &self.phase {
+            if self.drain.is_some() {
+                // What is not acknowledged stays the broker's.
+                return self.dispatch.deliver_reply(delivery, online.connection.as_ref());
+            }
             if online.gone && !self.may_keep(&delivery) {
                 return;
             }

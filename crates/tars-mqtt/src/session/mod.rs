@@ -233,13 +233,16 @@ impl Session {
         let id = self.shared.fresh_route_id();
         let config = &self.shared.config;
         let Route {
-            slot, handler, options, ..
+            slot, target, options, ..
         } = route;
-        Ok(Arc::new(Entry::new(id, filter, slot, handler, options, config)))
+        Ok(Arc::new(Entry::new(id, filter, slot, target, options, config)))
     }
 
     fn subscribe(&mut self, route: Route, reply: SubscribeReply) {
-        if let Some(drain) = &self.drain {
+        // A handler that is let finish may still make a request.
+        if let Some(drain) = &self.drain
+            && !route.slot.is_own()
+        {
             let _ = reply.send(Err(Error::new(drain.error_kind(), "the client is ending")));
             return;
         }

@@ -13,6 +13,7 @@ use super::Session;
 use super::link::{MAX_INFLIGHT_QOS2, Online, Phase};
 use super::trouble::CONTESTED;
 use crate::config::Config;
+use crate::dispatch::Slot;
 use crate::lifecycle::{LifecycleEvent, State, reason_of};
 use crate::service::health::last_will;
 use crate::service::heartbeat::Heartbeat;
@@ -227,6 +228,16 @@ impl Session {
         }
     }
 
+    /// Reply filters without a request for long leave the wire.
+    fn release_unused_replies(&mut self, now: Instant) {
+        for (filter, slot) in self.shared.replies.expired(now) {
+            if let Some(entry) = self.dispatch.entry(&filter, &Slot::Own(slot)).cloned() {
+                self.dispatch.remove(&entry);
+                self.subscriptions.removed();
+            }
+        }
+    }
+
     /// The earliest time at which something is due.
     pub(super) fn next_wake(&self) -> Option<Instant> {
         let attempt = match self.phase {
@@ -237,7 +248,8 @@ impl Session {
         let drained = self.drain.as_ref().map(|drain| drain.deadline);
         let expired = self.shared.outbox.next_deadline();
         let look = self.shared.work.next_look();
-        [attempt, beat, drained, expired, look, self.stable_at]
+        let unused = self.shared.replies.next_sweep();
+        [attempt, beat, drained, expired, look, self.stable_at, unused]
             .into_iter()
             .flatten()
             .min()
@@ -247,6 +259,7 @@ impl Session {
     pub(super) fn on_time(&mut self) {
         let now = Instant::now();
         self.shared.outbox.expire(now);
+        self.release_unused_replies(now);
         if matches!(self.phase, Phase::Waiting(until) if until <= now) {
             self.attempt();
         }

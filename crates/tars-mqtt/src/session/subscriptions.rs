@@ -113,6 +113,11 @@ impl Subscriptions {
         self.quiet = false;
     }
 
+    /// A handler that nobody waits for is gone.
+    pub(crate) fn removed(&mut self) {
+        self.quiet = false;
+    }
+
     /// The handler with this number does not come back if its replacement is refused.
     pub(crate) fn forget_replaced(&mut self, filter: &TopicFilter, id: u64) {
         for pending in self.pending.get_mut(filter).into_iter().flatten() {

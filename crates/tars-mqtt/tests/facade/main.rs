@@ -17,6 +17,7 @@ mod publishing;
 mod receiving;
 mod reconnecting;
 mod replacing;
+mod request;
 mod scope;
 mod shutdown;
 mod subscribing;

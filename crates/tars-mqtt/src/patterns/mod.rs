@@ -1,0 +1,7 @@
+//! Patterns over publish and subscribe: requests and their answers.
+
+mod error_reply;
+pub(crate) mod replies;
+pub(crate) mod request;
+
+pub use error_reply::ErrorReply;
