@@ -66,6 +66,7 @@ pub use handler::{FromMessage, Handler, InboundMessage};
 pub use lifecycle::{Lifecycle, LifecycleEvent, State, StateWatch};
 pub use patterns::ErrorReply;
 pub use patterns::request::{NoReplyTopic, ReplyOn, Request, RequestFuture};
+pub use patterns::respond::{Answer, Responder, ResponderFuture};
 pub use publish::{EventId, Publish, PublishFuture};
 pub use service::shutdown::ShutdownReport;
 pub use service::status::PublishHealth;

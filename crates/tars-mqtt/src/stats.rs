@@ -72,6 +72,8 @@ counters! {
     /// Messages on a reply topic that no request waits for: late, answered before, or
     /// another client's.
     replies_ignored,
+    /// Repeated requests that were answered with the reply of the first.
+    answered_again,
     /// Messages handed to a dead-letter topic.
     dead_lettered,
     /// Connections the broker accepted.

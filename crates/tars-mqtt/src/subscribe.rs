@@ -2,6 +2,7 @@
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -14,6 +15,7 @@ use crate::client::Client;
 use crate::dispatch::Slot;
 use crate::event::{self, Event, EventHandler};
 use crate::handler::{AnyHandler, Handler, erase};
+use crate::patterns::respond::Responding;
 
 /// What happens to a message whose handler failed, panicked or took too long. The
 /// default is [`ack`](Self::ack). With QoS 0 there is nothing to acknowledge, and
@@ -71,6 +73,8 @@ pub enum Acknowledge {
 pub(crate) enum Target {
     /// The workers of the subscription run it.
     Handler(AnyHandler),
+    /// As a handler, and what it returns is published as a reply.
+    Responder(Arc<Responding>),
     /// The requests that wait for replies.
     Replies,
 }
@@ -140,6 +144,18 @@ impl Route {
         .qos(E::QOS)
     }
 
+    pub(crate) fn to_responder(filter: &str, responding: Arc<Responding>) -> Self {
+        Self {
+            filter: TopicFilter::new(filter),
+            slot: Slot::User,
+            target: Target::Responder(responding),
+            options: RouteOptions {
+                qos: QoS::AtLeastOnce,
+                ..RouteOptions::default()
+            },
+        }
+    }
+
     /// Replies to the client's own requests come here.
     pub(crate) fn replies(filter: TopicFilter, slot: u64, qos: QoS) -> Self {
         Self {
@@ -168,7 +184,15 @@ impl Route {
         if let Some(Err(error)) = &self.options.on_failure.dead_letter {
             return Err(Error::from(error.clone()).while_doing("dead-letter topic"));
         }
-        self.filter.clone().map_err(|error| invalid(&error).with_source(error))
+        let filter = self.filter.clone();
+        let filter = filter.map_err(|error| invalid(&error).with_source(error))?;
+        if let Target::Responder(responding) = &self.target
+            && filter.matches(responding.topic()?)
+        {
+            let what = "the filter matches the reply topic: replies would be answered in turn, for ever";
+            return Err(Error::new(ErrorKind::InvalidFilter, what));
+        }
+        Ok(filter)
     }
 }
 

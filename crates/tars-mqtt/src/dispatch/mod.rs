@@ -22,6 +22,7 @@ use tars_ports::{AckOutcome, Connection, Delivery, QoS};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+pub(crate) use self::dedupe::Key;
 pub use self::queue::Overflow;
 pub(crate) use self::received::Received;
 pub(crate) use self::taken::Complaint;
@@ -206,7 +207,7 @@ impl Dispatch {
         let (mut replies, mut others) = (false, false);
         self.trie.for_each_match(&delivery.topic, |entry| match entry.target {
             Target::Replies => replies = true,
-            Target::Handler(_) => others = true,
+            Target::Handler(_) | Target::Responder(_) => others = true,
         });
         if replies {
             self.shared.offer_reply(&delivery);

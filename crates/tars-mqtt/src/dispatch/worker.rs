@@ -17,7 +17,8 @@ use super::dedupe::{Admission, Key};
 use super::work::Job;
 use crate::client::WeakClient;
 use crate::context::Context;
-use crate::handler::{Declined, Invalid};
+use crate::handler::{Declined, HandlerError, Invalid};
+use crate::patterns::ErrorReply;
 use crate::publish::Publish;
 use crate::shared::Shared;
 use crate::stats::count;
@@ -32,7 +33,7 @@ enum Run {
     /// It is an event of this type, which is not the handler's.
     PassedOver(String),
     Invalid(Invalid),
-    Failed(String),
+    Failed(ErrorReply),
 }
 
 pub(super) async fn work(entry: Arc<Entry>, shared: Arc<Shared>, client: WeakClient) {
@@ -60,7 +61,12 @@ impl Worker {
         let kept = job.is_reliable() && entry.acknowledges_after_success();
         let mut run = match dedupe.admit(key, job, kept, Instant::now()) {
             Admission::Joined => return,
-            Admission::Duplicate(job) => return self.skip(&job),
+            Admission::Duplicate(job) => {
+                if let Target::Responder(responder) = &entry.target {
+                    responder.answer_again(&self.context(&job)).await;
+                }
+                return self.skip(&job);
+            }
             Admission::Run(first, run) => {
                 job = first;
                 run
@@ -79,8 +85,11 @@ impl Worker {
     }
 
     async fn handle(&self, job: &Job) -> bool {
-        let context = Context::new(job.received().clone(), self.shared.clone(), self.client.clone());
-        process(&self.entry, &self.shared, &context).await
+        process(&self.entry, &self.shared, &self.context(job)).await
+    }
+
+    fn context(&self, job: &Job) -> Context {
+        Context::new(job.received().clone(), self.shared.clone(), self.client.clone())
     }
 
     fn skip(&self, job: &Job) {
@@ -116,22 +125,32 @@ async fn process(entry: &Entry, shared: &Arc<Shared>, context: &Context) -> bool
                 return true;
             }
             Run::Invalid(invalid) => {
+                let failure = ErrorReply::new("invalid", invalid.reason());
                 shared.report_invalid(context, invalid, &entry.invalid);
+                refuse(entry, context, &failure).await;
                 return false;
             }
-            Run::Failed(reason) => {
+            Run::Failed(failure) => {
                 count(&shared.stats.failed);
-                log_failure(entry, context, attempt, &reason);
+                log_failure(entry, context, attempt, &failure.error);
                 if attempt <= policy.retries {
                     let factor = 1 << (attempt - 1).min(16);
                     tokio::time::sleep(policy.backoff.saturating_mul(factor).min(MAX_BACKOFF)).await;
                     attempt += 1;
                     continue;
                 }
-                give_up(policy, shared, context, attempt, &reason).await;
+                give_up(policy, shared, context, attempt, &failure.error).await;
+                refuse(entry, context, &failure).await;
                 return false;
             }
         }
+    }
+}
+
+/// A request that is not served is answered with the reason.
+async fn refuse(entry: &Entry, context: &Context, failure: &ErrorReply) {
+    if let Target::Responder(responder) = &entry.target {
+        responder.refuse(context, failure).await;
     }
 }
 
@@ -139,26 +158,49 @@ async fn run(entry: &Entry, context: &Context) -> Run {
     // One guard around all that is others' code: the reading of the arguments, the run,
     // its end at the limit, and the text of its error.
     let run = AssertUnwindSafe(async {
-        let Target::Handler(handler) = &entry.target else {
-            return Run::Succeeded;
-        };
-        let running = match handler(context) {
-            Ok(running) => running,
-            Err(Declined::Invalid(invalid)) => return Run::Invalid(invalid),
-            Err(Declined::OtherType(event_type)) => return Run::PassedOver(event_type),
-        };
-        let result = match entry.options.timeout {
-            None => running.await,
-            Some(limit) => match tokio::time::timeout(limit, running).await {
-                Ok(result) => result,
-                Err(_) => return Run::Failed(format!("the handler took longer than {limit:?}")),
+        match &entry.target {
+            Target::Handler(handler) => match handler(context) {
+                Ok(running) => within(entry, running)
+                    .await
+                    .map_or_else(Run::Failed, |()| Run::Succeeded),
+                Err(Declined::Invalid(invalid)) => Run::Invalid(invalid),
+                Err(Declined::OtherType(event_type)) => Run::PassedOver(event_type),
             },
-        };
-        result.map_or_else(|error| Run::Failed(error.to_string()), |()| Run::Succeeded)
+            Target::Responder(responder) => match responder.call(context) {
+                Ok(running) => match within(entry, running).await {
+                    // Outside of the limit: what was done in time is answered.
+                    Ok(data) => match responder.answer(context, &data).await {
+                        Ok(()) => Run::Succeeded,
+                        Err(error) => Run::Failed(failure_of(&error.into())),
+                    },
+                    Err(failure) => Run::Failed(failure),
+                },
+                Err(invalid) => Run::Invalid(invalid),
+            },
+            Target::Replies => Run::Succeeded,
+        }
     });
-    run.catch_unwind()
-        .await
-        .unwrap_or_else(|panic| Run::Failed(format!("the handler panicked: {}", panic_text(panic.as_ref()))))
+    run.catch_unwind().await.unwrap_or_else(|panic| {
+        let reason = format!("the handler panicked: {}", panic_text(panic.as_ref()));
+        Run::Failed(ErrorReply::new("panic", reason))
+    })
+}
+
+/// A run within the subscription's limit.
+async fn within<T>(entry: &Entry, running: impl Future<Output = Result<T, HandlerError>>) -> Result<T, ErrorReply> {
+    let result = match entry.options.timeout {
+        None => running.await,
+        Some(limit) => tokio::time::timeout(limit, running).await.map_err(|_| {
+            let reason = format!("the handler took longer than {limit:?}");
+            ErrorReply::new("timeout", reason)
+        })?,
+    };
+    result.map_err(|error| failure_of(&error))
+}
+
+fn failure_of(error: &HandlerError) -> ErrorReply {
+    let chosen = error.downcast_ref::<ErrorReply>().cloned();
+    chosen.unwrap_or_else(|| ErrorReply::new("error", error.to_string()))
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

@@ -18,6 +18,7 @@ mod receiving;
 mod reconnecting;
 mod replacing;
 mod request;
+mod respond;
 mod scope;
 mod shutdown;
 mod subscribing;
