@@ -67,6 +67,8 @@ pub use lifecycle::{Lifecycle, LifecycleEvent, State, StateWatch};
 pub use patterns::ErrorReply;
 pub use patterns::request::{NoReplyTopic, ReplyOn, Request, RequestFuture};
 pub use patterns::respond::{Answer, Responder, ResponderFuture};
+pub use patterns::stream::{ReplyStream, StreamRequest};
+pub use patterns::stream_reply::StreamReply;
 pub use publish::{EventId, Publish, PublishFuture};
 pub use service::shutdown::ShutdownReport;
 pub use service::status::PublishHealth;

@@ -2,8 +2,11 @@
 
 mod answers;
 mod error_reply;
+mod in_order;
 pub(crate) mod replies;
 pub(crate) mod request;
 pub(crate) mod respond;
+pub(crate) mod stream;
+pub(crate) mod stream_reply;
 
 pub use error_reply::ErrorReply;

@@ -54,7 +54,6 @@ pub(crate) enum Sink {
     /// The first one, and no other.
     One(oneshot::Sender<Bytes>),
     /// All of them; what finds it full ends it.
-    #[expect(dead_code, reason = "taken by streams")]
     Many(mpsc::Sender<Bytes>),
 }
 

@@ -25,7 +25,7 @@ use crate::stats::count;
 /// A request that does not say yet where its replies come: call
 /// [`reply_on`](Request::reply_on) before `.await`.
 #[derive(Debug)]
-pub struct NoReplyTopic(());
+pub struct NoReplyTopic(pub(super) ());
 
 /// Where a request's replies come.
 #[derive(Debug)]
@@ -186,7 +186,7 @@ impl<R, On> Request<R, On> {
     /// The id that request and reply carry.
     #[must_use]
     pub fn id(&self) -> &str {
-        self.call.publish.id()
+        self.call.id()
     }
 }
 
@@ -259,6 +259,10 @@ impl Call {
     pub(super) fn correlation_id(mut self, id: impl Into<String>) -> Self {
         self.publish = self.publish.correlation_id(id);
         self
+    }
+
+    pub(super) fn id(&self) -> &str {
+        self.publish.id()
     }
 
     /// Checks what can be checked, and takes a place among those that wait.

@@ -21,6 +21,7 @@ mod request;
 mod respond;
 mod scope;
 mod shutdown;
+mod stream;
 mod subscribing;
 mod trouble;
 mod without_a_broker;
