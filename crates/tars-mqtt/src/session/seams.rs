@@ -117,6 +117,12 @@ impl Session {
     }
 
     pub(super) fn attempt_failed(&mut self, error: Error) {
+        if matches!(
+            error.kind(),
+            ErrorKind::ConnectionLost | ErrorKind::Timeout | ErrorKind::Protocol
+        ) {
+            self.subscriptions.attempt_unanswered();
+        }
         self.shared.emit(LifecycleEvent::ConnectFailed { error: error.clone() });
         let first = self.connecting.is_some();
         if first && !self.shared.config.connect_retry {
@@ -141,6 +147,7 @@ impl Session {
     }
 
     pub(super) fn give_up_connecting(&mut self) {
+        self.subscriptions.attempt_unanswered();
         self.back_to_start(&Error::new(ErrorKind::NotConnected, "connecting was given up"));
     }
 

@@ -48,8 +48,11 @@ pub(crate) enum Step {
 /// See the module. In the order of the filters, so that a run repeats exactly.
 #[derive(Default)]
 pub(crate) struct Subscriptions {
-    /// What the broker's session has, with the QoS asked for.
-    wire: BTreeMap<TopicFilter, QoS>,
+    /// What the broker's session has, with the QoS asked for; `None` where it may have
+    /// lost it, so that it is asked for again.
+    wire: BTreeMap<TopicFilter, Option<QoS>>,
+    /// A CONNECT went unanswered since the last connection.
+    in_doubt: bool,
     /// Refused in this connection: not asked for again before the next.
     refused: BTreeSet<TopicFilter>,
     pending: BTreeMap<TopicFilter, Vec<Pending>>,
@@ -72,13 +75,23 @@ impl Subscriptions {
         if !session_present {
             self.wire.clear();
             std::mem::take(&mut self.leaving).into_values().for_each(answer);
+        } else if self.in_doubt {
+            self.wire.values_mut().for_each(|has| *has = None);
         }
+        self.in_doubt = false;
         self.refused.clear();
         // What was under way with the old connection is asked for again.
         for pending in self.pending.values_mut().flatten() {
             pending.sent = false;
         }
         self.quiet = false;
+    }
+
+    /// An attempt to connect ended without the broker's answer. If it did arrive at a
+    /// broker that had lost the session, that made an empty one, and the next answer says
+    /// that the session is present.
+    pub(crate) fn attempt_unanswered(&mut self) {
+        self.in_doubt = true;
     }
 
     /// A handler is in place and wants its filter.
@@ -168,7 +181,7 @@ impl Subscriptions {
             .iter()
             .filter(|(filter, qos)| {
                 !self.refused.contains(*filter)
-                    && (self.is_new(filter) || self.wire.get(*filter).is_none_or(|has| has < *qos))
+                    && (self.is_new(filter) || self.wire.get(*filter).is_none_or(|has| *has < Some(**qos)))
             })
             .map(|(filter, qos)| (filter.clone(), *qos))
             .collect();
@@ -261,7 +274,7 @@ impl Subscriptions {
     /// The broker has this filter now. Returns who waited for that, the last one first,
     /// and whether the filter is back that an earlier connection had.
     pub(crate) fn granted(&mut self, filter: &TopicFilter, asked: QoS) -> (Vec<Pending>, bool) {
-        let raised = self.wire.insert(filter.clone(), asked).is_some();
+        let raised = self.wire.insert(filter.clone(), Some(asked)).flatten().is_some();
         self.quiet = false;
         // Who came while the exchange was under way waits for one of their own.
         let granted = self.take_pending(filter, |pending| pending.sent);

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use tars_mqtt::{InboundMessage, LifecycleEvent, QoS, Refusal, State};
-use tars_testkit::memory::MemoryBroker;
+use tars_testkit::memory::{Fault, MemoryBroker, PacketKind};
 use tokio::time::Instant;
 
 use crate::{Seen, config, connected, connected_with, payload_text, secs, settle};
@@ -81,6 +81,36 @@ async fn with_the_session_kept_nothing_is_subscribed_again() {
         .wait_until(|broker| !broker.subscriptions("svc").is_empty())
         .await;
     assert_eq!(broker.subscribe_packets("svc").len(), packets + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_may_be_of_an_unanswered_connect_is_not_trusted() {
+    let broker = MemoryBroker::new();
+    let client = connected_with(&broker, config("svc").clean_session(false)).await;
+    let seen = Seen::default();
+    listen(&client, "a", &seen).await;
+    // The broker has lost the session, makes a new one, and its CONNACK does not come.
+    broker.inject(Fault::cut_before(PacketKind::Connack));
+    let mut events = client.lifecycle();
+    broker.restart(false);
+    let session_present = loop {
+        if let Some(LifecycleEvent::Connected { session_present }) = events.next().await {
+            break session_present;
+        }
+    };
+    assert!(session_present, "so says the second CONNACK");
+    broker
+        .wait_until(|broker| !broker.subscriptions("svc").is_empty())
+        .await;
+    client.publish("a", "back").qos(QoS::AtLeastOnce).await.unwrap();
+    assert_eq!(seen.reach(1).await, ["back"]);
+    // Answered in the ordinary way, it is trusted again.
+    let packets = broker.subscribe_packets("svc").len();
+    broker.cut("svc");
+    client.state().until(State::Reconnecting).await;
+    client.publish("a", "again").qos(QoS::AtLeastOnce).await.unwrap();
+    assert_eq!(seen.reach(2).await, ["back", "again"]);
+    assert_eq!(broker.subscribe_packets("svc").len(), packets);
 }
 
 #[tokio::test(start_paused = true)]
