@@ -1,8 +1,10 @@
-//! What was accepted, and what was handled: kept outside the clients under test.
+//! What was handled, and when: kept outside the clients under test.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// What the next runs of the handlers do.
 #[derive(Debug, Default)]
@@ -16,12 +18,25 @@ pub(super) struct Trouble {
 pub(super) struct Book {
     /// Runs that succeeded, in order: subscription, number.
     pub(super) handled: Vec<(&'static str, u64)>,
+    /// Runs at present, and the most there ever were, of each subscription.
+    running: BTreeMap<&'static str, (usize, usize)>,
     pub(super) trouble: Trouble,
+    /// Every run as it ended.
+    pub(super) trace: Vec<(Instant, String)>,
 }
 
 /// Shared by the handlers and the checks.
 #[derive(Clone, Default)]
 pub(super) struct Ledger(Arc<Mutex<Book>>);
+
+/// A run; it has ended when this goes, cut off or not.
+struct Running<'a>(&'a Ledger, &'static str);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.book().running.entry(self.1).or_default().0 -= 1;
+    }
+}
 
 impl Ledger {
     pub(super) fn book(&self) -> MutexGuard<'_, Book> {
@@ -29,18 +44,30 @@ impl Ledger {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn begin(&self, subscription: &'static str) -> Running<'_> {
+        let mut book = self.book();
+        let (now, most) = book.running.entry(subscription).or_default();
+        *now += 1;
+        *most = (*most).max(*now);
+        Running(self, subscription)
+    }
+
     /// A run of a handler: as long as it takes, then its outcome.
     pub(super) async fn run(&self, subscription: &'static str, number: u64) -> Result<(), &'static str> {
+        let _running = self.begin(subscription);
         let slow = self.book().trouble.slow;
         if !slow.is_zero() {
             tokio::time::sleep(slow).await;
         }
         let (fail, panic) = {
-            let trouble = &mut self.book().trouble;
+            let mut book = self.book();
+            let trouble = &mut book.trouble;
             let panic = trouble.panic > 0;
             trouble.panic = trouble.panic.saturating_sub(1);
             let fail = !panic && trouble.fail > 0;
             trouble.fail -= u32::from(fail);
+            let text = format!("{subscription} {number}: fail {fail}, panic {panic}");
+            book.trace.push((Instant::now(), text));
             (fail, panic)
         };
         if panic {
@@ -51,6 +78,11 @@ impl Ledger {
         }
         self.book().handled.push((subscription, number));
         Ok(())
+    }
+
+    /// The most runs of a subscription at one time.
+    pub(super) fn most_at_once(&self, subscription: &str) -> usize {
+        self.book().running.get(subscription).map_or(0, |(_, most)| *most)
     }
 
     /// How often each number was handled in a subscription.

@@ -8,7 +8,9 @@
 //! `pub` publishes numbered events, `sub` handles them in three subscriptions that
 //! overlap in part, and fails as the schedule says.
 
+mod clients;
 mod ledger;
+mod promises;
 mod schedule;
 mod world;
 
@@ -16,23 +18,39 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use schedule::{Schedule, Step};
 
-use world::World;
+use world::{Played, World};
 
 /// Plays a schedule and checks the invariants.
 ///
 /// # Errors
 /// What was broken, in words.
 pub fn run(schedule: &Schedule) -> Result<(), String> {
+    let problems = play(schedule, false).problems;
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(problems.join("; "))
+    }
+}
+
+/// Plays a schedule and says all that happened: every packet, run of a handler and
+/// lifecycle event, with its time. The same each time.
+#[must_use]
+pub fn trace(schedule: &Schedule) -> Vec<String> {
+    play(schedule, true).trace
+}
+
+fn play(schedule: &Schedule, traced: bool) -> Played {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
-        .map_err(|error| error.to_string())?;
-    let played = catch_unwind(AssertUnwindSafe(|| runtime.block_on(World::play(schedule))));
+        .expect("a runtime without I/O needs nothing");
+    let played = catch_unwind(AssertUnwindSafe(|| runtime.block_on(World::play(schedule, traced))));
     played.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        Err(format!("panicked: {}", text.unwrap_or_default()))
+        Played::failed(format!("panicked: {}", text.unwrap_or_default()))
     })
 }
 

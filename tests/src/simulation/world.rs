@@ -1,68 +1,85 @@
-//! The two clients and their broker, played through a schedule, and what must hold.
-//!
-//! Sessions are persistent and the broker keeps them, so the strongest promise holds:
-//! every QoS 1 or 2 publish that returned `Ok` is handled by every subscription, with
-//! deduplication on exactly once by a subscriber that lives on.
+//! The two clients and their broker, played through a schedule.
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::time::Duration;
 
-use serde::Deserialize;
+use futures_util::FutureExt;
 use serde_json::json;
-use tars_mqtt::{Client, Config, Envelope, Error, OnFailure, QoS, Receipt, Route};
+use tars_mqtt::{Client, Envelope, Error, ErrorKind, Fate, Lifecycle, LifecycleEvent, QoS, Receipt};
 use tars_testkit::memory::{MemoryBroker, OverlapMode};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::ledger::Ledger;
+use super::clients::{PATIENCE, SUBSCRIPTIONS, TOPIC, number, publisher, subscriber};
+use super::ledger::{Ledger, Trouble};
 use super::schedule::{Schedule, Step};
 
-/// Filters of `sub`: two that overlap, and one aside.
-const SUBSCRIPTIONS: [&str; 3] = ["sim/#", "sim/+", "sim/event"];
-/// Longer than everything a schedule can delay.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// What became of a schedule.
+pub(super) struct Played {
+    /// The promises that were broken, in words.
+    pub(super) problems: Vec<String>,
+    /// All that happened: packets, runs of handlers, and events, each in order and with
+    /// their times. Empty unless asked for: it costs more than the play.
+    pub(super) trace: Vec<String>,
+}
 
-#[derive(Deserialize)]
-struct Event {
-    n: u64,
+/// What became of the publishes of QoS 1 and 2.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// They returned `Ok`.
+    pub(super) accepted: BTreeSet<u64>,
+    /// They failed and said that they were not sent.
+    pub(super) not_sent: BTreeSet<u64>,
 }
 
 pub(super) struct World<'a> {
-    schedule: &'a Schedule,
-    broker: MemoryBroker,
-    publisher: Client,
-    subscriber: Client,
-    ledger: Ledger,
+    pub(super) schedule: &'a Schedule,
+    pub(super) broker: MemoryBroker,
+    pub(super) ledger: Ledger,
+    /// `pub` and `sub`, and what happened to them.
+    clients: [Client; 2],
+    lifecycles: [Lifecycle; 2],
+    pub(super) events: Vec<(Instant, LifecycleEvent)>,
     published: u64,
     receipts: Vec<(u64, QoS, Receipt)>,
-    restarts: usize,
-    problems: Vec<String>,
+    /// How many clients were begun anew.
+    renewed: u64,
+    /// Packets that had arrived when the present process of `sub` began, or came back.
+    pub(super) since: usize,
+    /// Messages that the broker had taken in when `sub` was subscribed again after the
+    /// broker had forgotten everything.
+    pub(super) forgotten: usize,
+    pub(super) problems: Vec<String>,
 }
 
+const PUB: usize = 0;
+const SUB: usize = 1;
+
 impl<'a> World<'a> {
-    pub(super) async fn play(schedule: &'a Schedule) -> Result<(), String> {
+    pub(super) async fn play(schedule: &'a Schedule, traced: bool) -> Played {
         let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-        let mut world = Self::begin(schedule)
-            .await
-            .map_err(|error| format!("did not begin: {error:?}"))?;
+        let begin = Instant::now();
+        let mut world = match Self::begin(schedule).await {
+            Ok(world) => world,
+            Err(error) => return Played::failed(format!("did not begin: {error:?}")),
+        };
         for step in &schedule.steps {
-            world
-                .step(*step)
-                .await
-                .map_err(|error| format!("{step:?} failed: {error:?}"))?;
+            if let Err(error) = world.step(step).await {
+                return Played::failed(format!("{step:?} failed: {error:?}"));
+            }
+            world.note_events();
+            world.check_bounds();
         }
         world.finish().await;
-        let Self { broker, problems, .. } = world;
-        drop(broker);
-        let mut problems = problems;
+        let trace = if traced { world.trace(begin) } else { Vec::new() };
+        let mut problems = world.problems;
+        // The clients go with the world; what they left behind does not.
+        drop((world.clients, world.broker));
         let left = tokio::runtime::Handle::current().metrics().num_alive_tasks();
         if left > tasks {
             problems.push(format!("{} tasks were left", left - tasks));
         }
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(problems.join("; "))
-        }
+        Played { problems, trace }
     }
 
     async fn begin(schedule: &'a Schedule) -> Result<Self, Error> {
@@ -74,121 +91,183 @@ impl<'a> World<'a> {
         let broker = MemoryBroker::new()
             .with_overlap(mode)
             .with_window(schedule.window)
-            .with_latency(schedule.latency);
+            .with_latency(schedule.latency)
+            .with_packet_record();
         let ledger = Ledger::default();
-        let subscriber = subscriber(schedule, &broker, &ledger)?;
-        let publisher = Client::builder(config(schedule, "pub")?)
-            .connector(broker.connector())
-            .seed(schedule.seed)
-            .build()?;
-        subscriber.connect().await?;
-        broker
-            .wait_until(|broker| broker.subscriptions("sub").len() >= SUBSCRIPTIONS.len())
-            .await;
-        publisher.connect().await?;
+        let clients = [
+            publisher(schedule, &broker, 0)?,
+            subscriber(schedule, &broker, &ledger, 0)?,
+        ];
+        let lifecycles = [clients[PUB].lifecycle(), clients[SUB].lifecycle()];
+        clients[SUB].connect().await?;
+        broker.wait_until(is_subscribed).await;
+        clients[PUB].connect().await?;
         Ok(Self {
             schedule,
             broker,
-            publisher,
-            subscriber,
             ledger,
+            clients,
+            lifecycles,
+            events: Vec::new(),
             published: 0,
             receipts: Vec::new(),
-            restarts: 0,
+            renewed: 0,
+            since: 0,
+            forgotten: 0,
             problems: Vec::new(),
         })
     }
 
-    async fn step(&mut self, step: Step) -> Result<(), Error> {
+    async fn step(&mut self, step: &Step) -> Result<(), Error> {
         match step {
             Step::Publish { events, qos } => {
-                for _ in 0..events {
-                    let n = self.published;
-                    let event = self
-                        .publisher
-                        .publish_event("sim/event", "sim.event", &json!({ "n": n }));
-                    let receipt = event.qos(qos).timeout(PATIENCE).accepted().await?;
-                    self.receipts.push((n, qos, receipt));
-                    self.published += 1;
+                for _ in 0..*events {
+                    self.publish(*qos).await?;
                 }
             }
-            Step::Wait(time) => sleep(time).await,
+            Step::Wait(time) => sleep(*time).await,
             Step::FailRuns(runs) => self.ledger.book().trouble.fail += runs,
             Step::PanicRuns(runs) => self.ledger.book().trouble.panic += runs,
-            Step::Slow(time) => self.ledger.book().trouble.slow = time,
+            Step::Slow(time) => self.ledger.book().trouble.slow = *time,
             Step::CutPublisher => drop(self.broker.cut("pub")),
             Step::CutSubscriber => drop(self.broker.cut("sub")),
+            Step::Fault(fault) => self.broker.inject(fault.clone()),
             Step::Restart => self.broker.restart(true),
             Step::Away(time) => {
                 self.broker.stop();
-                sleep(time).await;
+                sleep(*time).await;
                 self.broker.start();
+            }
+            Step::Forget => {
+                self.broker.restart(false);
+                self.broker.wait_until(is_subscribed).await;
+                self.forgotten = self.broker.published().len();
             }
             Step::Hang(time) => {
                 self.broker.freeze();
-                sleep(time).await;
+                sleep(*time).await;
                 self.broker.thaw();
             }
-            Step::Churn => {
-                // While the broker is away this waits; the schedule does not.
-                let client = self.subscriber.clone();
-                let churn = async move {
-                    let extra = client.subscribe("sim/extra", async |_: Envelope| ()).await?;
-                    extra.unsubscribe().await
-                };
-                let _ = tokio::time::timeout(Duration::from_secs(2), churn).await;
+            Step::Churn { refused } => self.churn(*refused).await,
+            Step::PauseSubscriber => {
+                self.clients[SUB].disconnect().await?;
+                self.clients[SUB].connect().await?;
+                self.since = self.broker.packets().len();
             }
             Step::RestartSubscriber => {
-                self.subscriber.shutdown().await;
-                self.restarts += 1;
-                self.subscriber = subscriber(self.schedule, &self.broker, &self.ledger)?;
-                self.subscriber.connect().await?;
+                self.clients[SUB].shutdown().await;
+                self.renew(SUB).await?;
             }
+            Step::KillSubscriber => self.renew(SUB).await?,
+            Step::RestartPublisher => {
+                self.clients[PUB].shutdown().await;
+                self.renew(PUB).await?;
+            }
+            Step::KillPublisher => self.renew(PUB).await?,
+        }
+        Ok(())
+    }
+
+    async fn publish(&mut self, qos: QoS) -> Result<(), Error> {
+        let n = self.published;
+        self.published += 1;
+        let event = self.clients[PUB].publish_event(TOPIC, "sim.event", &json!({ "n": n }));
+        match event.qos(qos).timeout(PATIENCE).accepted().await {
+            Ok(receipt) => self.receipts.push((n, qos, receipt)),
+            Err(error) if qos == QoS::AtMostOnce && error.kind() == ErrorKind::NotConnected => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// While the broker is away this waits; the schedule does not.
+    async fn churn(&mut self, refused: bool) {
+        if refused {
+            self.broker.refuse_filter("sim/extra");
+        }
+        let client = self.clients[SUB].clone();
+        let churn = async move {
+            let extra = client.subscribe("sim/extra", async |_: Envelope| ()).await;
+            match extra {
+                Ok(extra) => extra.unsubscribe().await.map(|()| true),
+                Err(error) => Err(error),
+            }
+        };
+        let granted = timeout(Duration::from_secs(2), churn).await;
+        if refused && matches!(granted, Ok(Ok(true))) {
+            self.problems.push("a refused filter counted as granted".to_owned());
+        }
+        self.broker.allow_filter("sim/extra");
+    }
+
+    /// A new process takes the place of this client. Its last handle goes without a word.
+    async fn renew(&mut self, which: usize) -> Result<(), Error> {
+        self.note_events();
+        self.renewed += 1;
+        self.clients[which] = match which {
+            PUB => publisher(self.schedule, &self.broker, self.renewed)?,
+            _ => subscriber(self.schedule, &self.broker, &self.ledger, self.renewed)?,
+        };
+        self.lifecycles[which] = self.clients[which].lifecycle();
+        self.clients[which].connect().await?;
+        if which == SUB {
+            self.since = self.broker.packets().len();
         }
         Ok(())
     }
 
     /// Lets everything settle, ends both clients, and checks.
     async fn finish(&mut self) {
-        self.ledger.book().trouble = super::ledger::Trouble::default();
+        self.ledger.book().trouble = Trouble::default();
+        self.broker.clear_faults();
         self.broker.thaw();
         self.broker.start();
-        let mut accepted = BTreeSet::new();
-        for (n, _, receipt) in std::mem::take(&mut self.receipts) {
-            match receipt.await {
-                Ok(_) => drop(accepted.insert(n)),
-                Err(error) => self.problems.push(format!("publish {n} failed: {error:?}")),
-            }
+        // One more, after all of it: whatever happened, this one arrives.
+        self.broker.wait_until(is_subscribed).await;
+        let last = self.published;
+        if let Err(error) = self.publish(QoS::AtLeastOnce).await {
+            self.problems.push(format!("the last publish failed: {error:?}"));
         }
-        self.handled(&accepted).await;
-        self.nothing_is_lost_or_repeated(&accepted);
-        self.everything_is_in_order();
-        let backlog = self.broker.backlog("sub");
-        if backlog != (0, 0) {
-            self.problems
-                .push(format!("{backlog:?} messages were left unacknowledged"));
+        let outcome = self.settled().await;
+        let mut due = self.due(&outcome);
+        due.insert(last);
+        self.handled(&due).await;
+        due.extend(self.due(&outcome));
+        self.check(&outcome, &due);
+        for which in [PUB, SUB] {
+            self.end(which).await;
         }
-        for (name, client) in [("pub", &self.publisher), ("sub", &self.subscriber)] {
-            let begin = Instant::now();
-            let report = client.shutdown().await;
-            if !report.is_complete() || begin.elapsed() > client.config().shutdown_timeout * 2 {
-                self.problems
-                    .push(format!("{name} ended with {report:?} after {:?}", begin.elapsed()));
-            }
-            if client.stats().unsettled != 0 {
-                self.problems
-                    .push(format!("{name} has unsettled publishes after its end"));
-            }
-        }
+        self.note_events();
+        self.check_delays();
     }
 
-    /// Waits until everything accepted was handled, or nothing moves any more.
-    async fn handled(&mut self, accepted: &BTreeSet<u64>) {
+    /// Every publish settles; it fails only if its process ended before.
+    async fn settled(&mut self) -> Outcome {
+        let mut outcome = Outcome::default();
+        for (n, qos, receipt) in std::mem::take(&mut self.receipts) {
+            match timeout(PATIENCE * 2, receipt).await {
+                Ok(Ok(_)) if qos == QoS::AtMostOnce => {}
+                Ok(Ok(_)) => drop(outcome.accepted.insert(n)),
+                Ok(Err(error)) if self.schedule.renews_publisher() && error.kind() == ErrorKind::Closed => {
+                    if error.fate() == Some(Fate::NotSent) {
+                        outcome.not_sent.insert(n);
+                    }
+                }
+                Ok(Err(error)) => self.problems.push(format!("publish {n} failed: {error:?}")),
+                Err(_) => self.problems.push(format!("publish {n} never settled")),
+            }
+        }
+        outcome
+    }
+
+    /// Waits until everything due was handled, or nothing moves any more.
+    async fn handled(&mut self, due: &BTreeSet<u64>) {
         let begin = Instant::now();
         loop {
-            let everywhere = SUBSCRIPTIONS
-                .iter()
-                .all(|name| self.ledger.counts(name).len() >= accepted.len());
+            let everywhere = SUBSCRIPTIONS.iter().all(|name| {
+                let counts = self.ledger.counts(name);
+                due.iter().all(|n| counts.contains_key(n))
+            });
             let settled = everywhere && self.broker.backlog("sub") == (0, 0);
             if settled || begin.elapsed() > PATIENCE {
                 // Whatever would come twice has the time to.
@@ -198,97 +277,79 @@ impl<'a> World<'a> {
         }
     }
 
-    fn nothing_is_lost_or_repeated(&mut self, accepted: &BTreeSet<u64>) {
-        let sent: BTreeSet<u64> = self
-            .broker
-            .published()
-            .iter()
-            .filter_map(|m| number(&m.payload))
-            .collect();
-        if let Some(n) = accepted.iter().find(|n| !sent.contains(n)) {
+    async fn end(&mut self, which: usize) {
+        let (client, name) = (&self.clients[which], ["pub", "sub"][which]);
+        let begin = Instant::now();
+        let report = client.shutdown().await;
+        if !report.is_complete() || !report.disconnected || begin.elapsed() > client.config().shutdown_timeout * 2 {
+            let text = format!("{name} ended with {report:?} after {:?}", begin.elapsed());
+            self.problems.push(text);
+        }
+        if client.stats().unsettled != 0 {
             self.problems
-                .push(format!("publish {n} returned Ok and never reached the broker"));
+                .push(format!("{name} has unsettled publishes after its end"));
         }
-        for name in SUBSCRIPTIONS {
-            let counts = self.ledger.counts(name);
-            if let Some(n) = accepted.iter().find(|n| !counts.contains_key(n)) {
-                self.problems
-                    .push(format!("{n} was accepted and never handled by {name}"));
-            }
-            // A new process has a new memory: it may run again what its predecessor had.
-            let once = self.schedule.is_quiet() || self.schedule.dedupe && self.restarts == 0;
-            if once && let Some((n, times)) = counts.iter().find(|(_, times)| **times > 1) {
-                self.problems.push(format!("{n} was handled {times} times by {name}"));
-            }
+        let health = self.broker.retained(&format!("system/health/{name}"));
+        let health = health.map(|health| String::from_utf8_lossy(&health.payload).into_owned());
+        if !health.as_ref().is_some_and(|health| health.contains("shutdown")) {
+            self.problems.push(format!("after its end {name} is {health:?}"));
         }
     }
 
-    /// Publishes of one QoS are handled in their order, with one worker.
-    fn everything_is_in_order(&mut self) {
-        if self.schedule.concurrency > 1 {
-            return;
+    /// Queues are within their bounds, at every step.
+    fn check_bounds(&mut self) {
+        let unsettled = self.clients[PUB].stats().unsettled;
+        if unsettled > self.schedule.outbox as u64 {
+            self.problems.push(format!("{unsettled} publishes were unsettled"));
         }
-        let published = self.broker.published();
-        for name in SUBSCRIPTIONS {
-            for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
-                let of_qos: BTreeSet<u64> = published
-                    .iter()
-                    .filter(|m| m.qos == qos)
-                    .filter_map(|m| number(&m.payload))
-                    .collect();
-                let order: Vec<u64> = self
-                    .ledger
-                    .order(name)
-                    .into_iter()
-                    .filter(|n| of_qos.contains(n))
-                    .collect();
-                if !order.is_sorted() {
-                    self.problems
-                        .push(format!("{name} handled QoS {qos} in the order {order:?}"));
-                }
+        let (unacknowledged, _) = self.broker.backlog("sub");
+        if unacknowledged > usize::from(self.schedule.window) {
+            self.problems.push(format!("{unacknowledged} were unacknowledged"));
+        }
+    }
+
+    fn note_events(&mut self) {
+        let now = Instant::now();
+        for lifecycle in &mut self.lifecycles {
+            while let Some(Some(event)) = lifecycle.next().now_or_never() {
+                self.events.push((now, event));
             }
         }
     }
-}
 
-fn number(payload: &[u8]) -> Option<u64> {
-    Envelope::<Event>::from_bytes(payload).ok().map(|event| event.data.n)
-}
-
-fn config(schedule: &Schedule, client_id: &str) -> Result<Config, Error> {
-    let config = Config::builder()
-        .url("mqtt://memory")
-        .client_id(client_id)
-        .clean_session(false)
-        .connect_retry(true)
-        .enable_heartbeat(true)
-        .heartbeat_interval(Duration::from_secs(1))
-        .shutdown_timeout(Duration::from_secs(20))
-        .outbox_messages(10_000)
-        .publish_timeout(PATIENCE);
-    let config = if schedule.dedupe {
-        config.dedupe_ttl(PATIENCE * 2).dedupe_max_entries(100_000)
-    } else {
-        config
-    };
-    config.build()
-}
-
-fn subscriber(schedule: &Schedule, broker: &MemoryBroker, ledger: &Ledger) -> Result<Client, Error> {
-    let mut builder = Client::builder(config(schedule, "sub")?)
-        .connector(broker.connector())
-        .seed(schedule.seed ^ 1);
-    for name in SUBSCRIPTIONS {
-        let ledger = ledger.clone();
-        let handler = move |event: Envelope<Event>| {
-            let ledger = ledger.clone();
-            async move { ledger.run(name, event.data.n).await }
-        };
-        let policy = OnFailure::retry(20, Duration::from_millis(50));
-        let route = Route::new(name, handler)
-            .qos(QoS::ExactlyOnce)
-            .concurrency(schedule.concurrency);
-        builder = builder.route(route.on_failure(policy));
+    fn trace(&self, begin: Instant) -> Vec<String> {
+        let packets = self.broker.packets();
+        let packets = packets.iter().map(|packet| {
+            let message = packet.message.as_ref();
+            let n = message.and_then(|message| number(message));
+            let topic = message.map(|message| (message.topic.as_str(), message.qos, message.retain));
+            let (id, what) = (&packet.client_id, (packet.way, packet.kind, packet.packet_id));
+            line(begin, packet.at, &(id, what, topic, n))
+        });
+        let book = self.ledger.book();
+        let runs = book.trace.iter().map(|(at, run)| line(begin, *at, run));
+        let events = self.events.iter().map(|(at, event)| line(begin, *at, event));
+        packets.chain(runs).chain(events).collect()
     }
-    builder.build()
+}
+
+fn line(begin: Instant, at: Instant, what: &impl Debug) -> String {
+    format!("{:?} {what:?}", at - begin)
+}
+
+/// `sub` has its three filters.
+fn is_subscribed(broker: &MemoryBroker) -> bool {
+    let filters = broker.subscriptions("sub");
+    SUBSCRIPTIONS
+        .iter()
+        .all(|name| filters.iter().any(|(filter, _)| filter.as_str() == *name))
+}
+
+impl Played {
+    pub(super) fn failed(problem: String) -> Self {
+        Self {
+            problems: vec![problem],
+            trace: Vec::new(),
+        }
+    }
 }

@@ -95,6 +95,12 @@ impl Fault {
         Self::new(Effect::Refuse(Refusal::NotAuthorized), PacketKind::Subscribe)
     }
 
+    /// The kind of packet that it refuses, if it does.
+    #[must_use]
+    pub fn refuses(&self) -> Option<PacketKind> {
+        matches!(self.effect, Effect::Refuse(_)).then_some(self.kind)
+    }
+
     /// Only packets of this client, sent by it or to it.
     #[must_use]
     pub fn of(mut self, client_id: impl Into<String>) -> Self {

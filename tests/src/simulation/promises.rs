@@ -1,0 +1,108 @@
+//! What must hold after a schedule, and what each of its steps takes from that.
+//!
+//! | promise | holds |
+//! |---|---|
+//! | a publish that returned `Ok` is at the broker | always |
+//! | one that says it was not sent is not | always |
+//! | what is at the broker is handled by every subscription | with sessions that are kept: but for what a broker forgot ([`Step::Forget`]). On a clean session: if no link ends |
+//! | what came to `sub` is handled by every subscription, QoS 0 too | on a clean session, and on a kept one that no broker forgets: since the present process began, or came back ([`Step::PauseSubscriber`]) |
+//! | the last publish, after everything, is handled | always: so subscriptions are restored |
+//! | once | without deduplication: if no link ends; with it: by a process that lives on |
+//! | publishes of one QoS in their order | with one worker for each subscription |
+//! | bounds: workers, the broker's window, the outbox | always |
+//! | nothing is left unacknowledged or unsettled, and no task | always |
+//! | the last health is `shutdown` | always |
+//! | no two waits before a reconnect are the same | always: else a fleet returns as one |
+//!
+//! [`Step::Forget`]: super::Step::Forget
+//! [`Step::PauseSubscriber`]: super::Step::PauseSubscriber
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tars_mqtt::{LifecycleEvent, QoS};
+use tars_testkit::memory::{PacketKind, Way};
+
+use super::clients::{SUBSCRIPTIONS, number};
+use super::world::{Outcome, World};
+
+impl World<'_> {
+    /// What every subscription has to have handled in the end.
+    pub(super) fn due(&self, outcome: &Outcome) -> BTreeSet<u64> {
+        let mut due = BTreeSet::new();
+        let forgets = self.forgotten > 0;
+        if !self.schedule.clean || self.schedule.is_quiet() {
+            let kept = self.broker.published().into_iter().skip(self.forgotten);
+            let kept = kept.filter_map(|message| number(&message));
+            due.extend(kept.filter(|n| outcome.accepted.contains(n)));
+        }
+        if self.schedule.clean || !forgets {
+            let packets = self.broker.packets().into_iter().skip(self.since);
+            let came = packets.filter(|packet| packet.way == Way::ToClient && packet.kind == PacketKind::Publish);
+            due.extend(came.filter_map(|packet| number(&packet.message?)));
+        }
+        due
+    }
+
+    pub(super) fn check(&mut self, outcome: &Outcome, due: &BTreeSet<u64>) {
+        let sent: BTreeMap<u64, QoS> = self
+            .broker
+            .published()
+            .iter()
+            .filter_map(|message| Some((number(message)?, message.qos)))
+            .collect();
+        if let Some(n) = outcome.accepted.iter().find(|n| !sent.contains_key(n)) {
+            self.problem(format!("publish {n} returned Ok and never reached the broker"));
+        }
+        if let Some(n) = outcome.not_sent.iter().find(|n| sent.contains_key(n)) {
+            self.problem(format!("publish {n} was not sent, it said, and reached the broker"));
+        }
+        let once = self.schedule.is_quiet() || self.schedule.dedupe && !self.schedule.renews_subscriber();
+        for name in SUBSCRIPTIONS {
+            let counts = self.ledger.counts(name);
+            if let Some(n) = due.iter().find(|n| !counts.contains_key(n)) {
+                self.problem(format!("{n} was never handled by {name}"));
+            }
+            if once && let Some((n, times)) = counts.iter().find(|(_, times)| **times > 1) {
+                self.problem(format!("{n} was handled {times} times by {name}"));
+            }
+            let most = self.ledger.most_at_once(name);
+            if most > self.schedule.concurrency {
+                self.problem(format!("{name} ran {most} at once"));
+            }
+            if self.schedule.concurrency == 1 {
+                self.check_order(name, &sent);
+            }
+        }
+        let backlog = self.broker.backlog("sub");
+        if backlog != (0, 0) {
+            self.problem(format!("{backlog:?} messages were left unacknowledged"));
+        }
+    }
+
+    fn check_order(&mut self, name: &str, sent: &BTreeMap<u64, QoS>) {
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let mut order = self.ledger.order(name);
+            order.retain(|n| sent.get(n) == Some(&qos));
+            if !order.is_sorted() {
+                self.problem(format!("{name} handled QoS {qos} in the order {order:?}"));
+            }
+        }
+    }
+
+    /// Two clients never wait for the same time: chance sees to that.
+    pub(super) fn check_delays(&mut self) {
+        let delays = self.events.iter().filter_map(|(_, event)| match event {
+            LifecycleEvent::ReconnectScheduled { delay, .. } => Some(*delay),
+            _ => None,
+        });
+        let mut delays: Vec<_> = delays.collect();
+        delays.sort();
+        if let Some(same) = delays.windows(2).find(|pair| pair[0] == pair[1]) {
+            self.problem(format!("two reconnects waited for {:?}", same[0]));
+        }
+    }
+
+    fn problem(&mut self, problem: String) {
+        self.problems.push(problem);
+    }
+}
