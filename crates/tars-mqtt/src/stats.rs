@@ -60,8 +60,9 @@ counters! {
     invalid,
     /// Messages on the topic of an event's handler that were events of another type.
     passed_over,
-    /// QoS 0 messages dropped because a subscription's queue was full; and QoS 1 and 2
-    /// ones of a clean session whose connection ended while twice the budget was held.
+    /// QoS 0 messages dropped because a subscription's queue was full; and QoS 1 and 2 ones
+    /// that do not come again (of a clean session, or acknowledged by the adapter itself),
+    /// whose connection ended while twice the budget was held.
     dropped,
     /// Messages for which there was no subscription.
     unrouted,

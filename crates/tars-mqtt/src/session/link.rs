@@ -212,17 +212,19 @@ impl Session {
     }
 
     /// Whether to keep what an ended connection had handed over while the budget was
-    /// reached. On a kept session it comes again; otherwise there is room for as much
-    /// once more, and only what is beyond that is lost.
+    /// reached. What is not acknowledged comes again on a kept session; of the rest there
+    /// is room for as much once more, and only what is beyond that is lost.
     fn may_keep(&self, delivery: &Delivery) -> bool {
         let config = &self.shared.config;
-        let times = 1 + usize::from(config.clean_session);
+        // An adapter that acknowledges by itself gives no token.
+        let comes_again = !config.clean_session && delivery.token.is_some();
+        let times = if comes_again { 1 } else { 2 };
         let keep = delivery.qos == QoS::AtMostOnce
             || self
                 .shared
                 .work
                 .has_room(config.inbound_messages * times, config.inbound_bytes * times);
-        if !keep && config.clean_session {
+        if !keep && !comes_again {
             count(&self.shared.stats.dropped);
             tracing::error!(topic = %delivery.topic, "a message is lost: handlers are stuck, and its connection ended");
         }

@@ -14,6 +14,7 @@ use tars_mqtt::{
     Acknowledge, Capabilities, Client, Error, ErrorKind, InboundMessage, Message, QoS, Receipt, TopicFilter,
 };
 use tars_testkit::memory::{MemoryBroker, MemoryConnector};
+use tokio::sync::mpsc;
 
 use crate::{Seen, config, connected, connected_with, payload_text, secs, settle};
 
@@ -73,21 +74,29 @@ impl Connector for Lacking {
         let mut connected = self.0.connect(options, session).await?;
         let inner = connected.connection.clone();
         let acknowledging = inner.clone();
-        connected.inbound = Box::pin(connected.inbound.filter_map(move |mut incoming| {
-            if let Incoming::Delivery(delivery) = &mut incoming {
-                match lacks {
-                    Lacks::ManualAck => {
-                        if let Some(token) = delivery.token.take() {
-                            acknowledging.ack(token, AckOutcome::Done);
+        // Read ahead, as a library does that cannot pause.
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let mut inbound = connected.inbound;
+        tokio::spawn(async move {
+            while let Some(mut incoming) = inbound.next().await {
+                if let Incoming::Delivery(delivery) = &mut incoming {
+                    match lacks {
+                        Lacks::ManualAck => {
+                            if let Some(token) = delivery.token.take() {
+                                acknowledging.ack(token, AckOutcome::Done);
+                            }
                         }
+                        Lacks::Echo if delivery.topic.as_str().starts_with("system/keepalive/") => continue,
+                        Lacks::Echo => {}
                     }
-                    Lacks::Echo if delivery.topic.as_str().starts_with("system/keepalive/") => {
-                        return std::future::ready(None);
-                    }
-                    Lacks::Echo => {}
+                }
+                if sender.send(incoming).is_err() {
+                    return;
                 }
             }
-            std::future::ready(Some(incoming))
+        });
+        connected.inbound = Box::pin(futures_util::stream::unfold(receiver, async |mut receiver| {
+            Some((receiver.recv().await?, receiver))
         }));
         if matches!(lacks, Lacks::Echo) {
             connected.connection = Arc::new(Quiet(inner, AtomicU64::new(1)));
@@ -200,6 +209,19 @@ async fn what_the_adapter_acknowledged_by_itself_is_not_left_to_come_again() {
     assert_eq!(broker.backlog("svc"), (0, 0));
     broker.cut("svc");
     assert_eq!(seen.reach(3).await, ["0", "1", "2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_ended_connection_had_acknowledged_is_kept_above_the_budget() {
+    let broker = MemoryBroker::new();
+    let persistent = config("svc").clean_session(false).inbound_messages(2);
+    let client = lacking(&broker, Lacks::ManualAck, persistent).await;
+    let seen = Seen::default();
+    slow(&client, &seen).await;
+    assert_eq!(broker.backlog("svc"), (0, 0), "the third waits in the adapter");
+    broker.cut("svc");
+    assert_eq!(seen.reach(3).await, ["0", "1", "2"]);
+    assert_eq!(client.stats().dropped, 0);
 }
 
 #[tokio::test(start_paused = true)]
