@@ -2,6 +2,7 @@
 //!
 //! | module | what it is | sockets | paused time |
 //! |---|---|---|---|
+//! | [`TestBroker`] | the broker of [`memory`] for the tests of a service: events in, events out | no | yes |
 //! | [`memory`] | an adapter and its broker inside the process, with scripted faults | no | yes |
 //! | [`mosquitto`] | a real Mosquitto process, to be stopped, killed and paused | yes | no |
 //! | `embedded` | a broker inside the process over TCP, with the feature `embedded` | yes | no |
@@ -16,3 +17,6 @@ pub mod memory;
 pub mod mosquitto;
 pub mod proxy;
 pub mod scripted;
+mod test_broker;
+
+pub use test_broker::TestBroker;
