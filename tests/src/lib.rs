@@ -14,4 +14,6 @@ mod documents {
     struct Configuration;
     #[doc = include_str!("../../docs/reliability.md")]
     struct Reliability;
+    #[doc = include_str!("../../docs/testing.md")]
+    struct Testing;
 }

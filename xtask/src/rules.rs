@@ -24,7 +24,7 @@ pub(crate) fn check() -> Result<()> {
         problems.extend(found);
     };
 
-    for package in ["tars-contracts", "tars-ports"] {
+    for package in ["tars-contracts", "tars-ports", "tars-layers"] {
         let tree = tree::packages(&format!("--edges normal,build --all-features --package {package}"))?;
         checked(
             &format!("{package} knows no MQTT library and no network"),
@@ -32,7 +32,11 @@ pub(crate) fn check() -> Result<()> {
         );
     }
     let adapters = adapters(&root)?;
-    for package in adapters.iter().map(String::as_str).chain(["tars-testkit"]) {
+    for package in adapters
+        .iter()
+        .map(String::as_str)
+        .chain(["tars-testkit", "tars-layers"])
+    {
         let tree = tree::packages(&format!("--edges normal,build,dev --all-features --package {package}"))?;
         let others = adapters
             .iter()

@@ -24,7 +24,9 @@
 //! - [`Config`]: from the environment or in code.
 //! - [`Event`]: types that know their event type and topic, for [`Client::send`] and [`Client::on`].
 //! - [`handler`]: what a handler may take and return.
+//! - [`layers`]: batching, retry, hooks for metrics, filters, stacked around client or connector.
 //! - [`ports`] and [`contracts`]: the traits below it, and what goes over the wire.
+//! - `testing`, with the feature of that name: a broker in memory and fakes, for the tests of a service.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -45,9 +47,12 @@ mod session;
 mod shared;
 mod stats;
 mod subscribe;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use bytes::Bytes;
 pub use tars_contracts as contracts;
+pub use tars_layers as layers;
 pub use tars_ports as ports;
 
 pub use tars_contracts::{Data, Envelope, HealthFormat, HealthStatus, Heartbeat, TopicError, TopicFilter, TopicName};
