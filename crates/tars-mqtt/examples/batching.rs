@@ -4,6 +4,7 @@
 //! cargo run -p tars-mqtt --example batching
 //! ```
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::time::Duration;
 
@@ -60,26 +61,24 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         .interval(Duration::from_millis(200));
     let batches = seen.clone().layer(batching);
 
-    for number in 0..READINGS {
-        if number == READINGS / 2 {
-            println!("the broker goes away");
-            broker.stop().await?;
-        }
-        // The receipt is for those who want to know; the reading goes out without it as well.
+    // The receipt is for those who want to know; a reading goes out without it as well.
+    for number in 0..READINGS / 2 {
+        let _ = batches.add("sensors/temperature", &json!({"number": number})).await?;
+    }
+    batches.flush().await;
+    let mut numbers = BTreeSet::new();
+    collect_until(&mut numbers, READINGS / 2, &mut inbox).await?;
+
+    println!("the broker goes away");
+    broker.stop().await?;
+    for number in READINGS / 2..READINGS {
         let _ = batches.add("sensors/temperature", &json!({"number": number})).await?;
     }
     println!("the broker comes back; kept meanwhile: {}", batches.stats().pending);
     broker.start_again().await?;
     batches.flush().await;
+    collect_until(&mut numbers, READINGS, &mut inbox).await?;
 
-    let mut numbers = Vec::new();
-    while numbers.len() < READINGS {
-        let number = timeout(Duration::from_secs(30), inbox.recv()).await?;
-        numbers.extend(number);
-        // At least once: a batch that was under way when the broker went may come twice.
-        numbers.sort_unstable();
-        numbers.dedup();
-    }
     batches.shutdown().await;
     seen.shutdown().await;
     let stats = batches.stats();
@@ -94,4 +93,17 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     } else {
         Err("readings were lost".into())
     }
+}
+
+/// A set, because at least once may mean twice.
+async fn collect_until(
+    numbers: &mut BTreeSet<usize>,
+    count: usize,
+    inbox: &mut mpsc::Receiver<usize>,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    while numbers.len() < count {
+        let number = timeout(Duration::from_secs(30), inbox.recv()).await?;
+        numbers.insert(number.ok_or("the handler is gone")?);
+    }
+    Ok(())
 }
