@@ -223,7 +223,7 @@ impl Subscriptions {
     fn grant_present(&mut self, dispatch: &mut Dispatch) {
         let filters: Vec<_> = self.pending.keys().cloned().collect();
         for filter in filters {
-            let granted = self.wire.get(&filter).copied().unwrap_or_default();
+            let granted = self.wire.get(&filter).copied().flatten().unwrap_or_default();
             let served = |pending: &Pending| !pending.sent && !pending.place.entry.options.replay;
             for Pending { place, reply, .. } in self.take_pending(&filter, served) {
                 if reply.send(Ok((place.entry.id, granted))).is_err() {
