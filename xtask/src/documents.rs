@@ -17,6 +17,10 @@ const SUITES: &[(&str, &[&str])] = &[
     ),
     ("integration", &["tests/tests/integration"]),
     ("conformance", &["crates/tars-testkit/src/conformance"]),
+    ("contracts", &["crates/tars-contracts/tests/contracts"]),
+    ("ports", &["crates/tars-ports/src"]),
+    ("rumqttc", &["crates/adapter-rumqttc/src"]),
+    ("config", &["crates/tars-mqtt/src/config"]),
     ("simulation", &["tests/src/simulation", "tests/tests"]),
     ("chaos", &["tests/src/chaos", "tests/tests"]),
 ];

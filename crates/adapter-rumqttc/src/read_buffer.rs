@@ -171,6 +171,30 @@ mod tests {
     }
 
     #[test]
+    fn a_small_payload_that_is_kept_pins_no_buffer() {
+        for (size, alone) in [(10, true), (CHUNK / 4, true), (1_000_000, false)] {
+            let mut buffer = ReadBuffer::new(2_000_000);
+            let stream = publish(size);
+            let mut fed = 0;
+            let packet = loop {
+                let room = buffer.room();
+                let n = (stream.len() - fed).min(room.capacity() - room.len());
+                room.put_slice(&stream[fed..fed + n]);
+                fed += n;
+                if let Some(packet) = buffer.next_packet().expect("valid") {
+                    break packet;
+                }
+            };
+            let Packet::Publish(publish) = packet else {
+                panic!("a PUBLISH was fed");
+            };
+            // On its own it is an allocation of its own size; otherwise it is the buffer.
+            assert_eq!(publish.payload.is_unique(), alone, "{size}");
+            assert_eq!(publish.payload.len(), size);
+        }
+    }
+
+    #[test]
     fn a_claim_reserves_nothing() {
         let mut buffer = ReadBuffer::new(usize::MAX);
         // PUBLISH that claims 268,435,455 bytes.

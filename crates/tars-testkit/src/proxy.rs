@@ -14,8 +14,9 @@
 //! # }
 //! ```
 //!
-//! It knows bytes only, and uses no chance: what it does is what it was told. It works
-//! on real sockets, hence not in tokio's paused time.
+//! It knows bytes only, and uses no chance: what it does is what it was told, by hand or
+//! by [`Weather`], which is made from a seed. It works on real sockets, hence not in
+//! tokio's paused time.
 //!
 //! Invariants: a link holds at most 16 chunks of 16 KiB a direction, behind which the
 //! sender's own socket fills; one task owns the listener and all links, and is joined by
@@ -24,6 +25,7 @@
 mod accept;
 mod faults;
 mod link;
+mod weather;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU64;
@@ -35,6 +37,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::faults::Faults;
+pub use self::weather::{Disturbance, Weather};
 
 /// Which way bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -12,11 +12,13 @@ mod clients;
 mod ledger;
 mod promises;
 mod schedule;
+mod shrink;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use schedule::{Schedule, Step};
+pub use shrink::minimise;
 
 use world::{Played, World};
 
@@ -52,26 +54,4 @@ fn play(schedule: &Schedule, traced: bool) -> Played {
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         Played::failed(format!("panicked: {}", text.unwrap_or_default()))
     })
-}
-
-/// The shortest schedule found that still breaks something: steps are taken away, in
-/// halves, then one by one, as long as it stays broken.
-#[must_use]
-pub fn minimise(schedule: &Schedule) -> Schedule {
-    let mut smallest = schedule.clone();
-    let mut size = smallest.steps.len() / 2;
-    while size > 0 {
-        let mut at = 0;
-        while at < smallest.steps.len() {
-            let mut shorter = smallest.clone();
-            shorter.steps.drain(at..(at + size).min(shorter.steps.len()));
-            if run(&shorter).is_err() {
-                smallest = shorter;
-            } else {
-                at += size;
-            }
-        }
-        size /= 2;
-    }
-    smallest
 }

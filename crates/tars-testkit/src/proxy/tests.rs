@@ -239,3 +239,49 @@ async fn nothing_is_left_of_it() {
         assert!(TcpStream::connect(address).await.is_err(), "it still listens");
     }
 }
+
+#[tokio::test]
+async fn a_disturbance_is_taken_back() {
+    let bench = Bench::new().await;
+    let short = Duration::from_millis(10);
+    let rate = NonZeroU64::new(100).expect("more than none");
+    for disturbance in [
+        Disturbance::Hold(Direction::Both),
+        Disturbance::Delay(Direction::ToBroker, Duration::from_secs(60)),
+        Disturbance::Throttle(Direction::ToClient, rate),
+        Disturbance::CutAfter(Direction::ToBroker, 3),
+    ] {
+        let (mut client, mut broker) = bench.link().await;
+        bench.proxy.disturb(disturbance, short).await;
+        let began = Instant::now();
+        send(&mut client, b"there").await;
+        expect(&mut broker, b"there").await;
+        send(&mut broker, &[b'x'; 1_000]).await;
+        expect(&mut client, &[b'x'; 1_000]).await;
+        assert!(began.elapsed() < Duration::from_secs(5), "{disturbance:?}");
+    }
+    for disturbance in [
+        Disturbance::Cut,
+        Disturbance::BlackHole(Direction::ToClient),
+        Disturbance::Refuse,
+    ] {
+        let (mut client, _broker) = bench.link().await;
+        bench.proxy.disturb(disturbance, short).await;
+        expect_reset(&mut client).await;
+        let (mut client, mut broker) = bench.link().await;
+        send(&mut client, b"anew").await;
+        expect(&mut broker, b"anew").await;
+    }
+}
+
+#[test]
+fn a_seed_makes_the_same_weather_and_all_kinds_of_it() {
+    let some = |seed| Weather::seeded(seed).take(200).collect::<Vec<_>>();
+    assert_eq!(some(1), some(1));
+    assert_ne!(some(1), some(2));
+    let kinds: std::collections::HashSet<_> = some(1)
+        .iter()
+        .map(|(disturbance, _)| std::mem::discriminant(disturbance))
+        .collect();
+    assert_eq!(kinds.len(), 7);
+}
