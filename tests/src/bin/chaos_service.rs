@@ -17,6 +17,9 @@ use tokio::sync::mpsc;
 const UNSETTLED: usize = 500;
 /// Events that an outage may delay; what is beyond is not published at all.
 const OWED: u64 = 1000;
+/// What waits for the handlers. An adapter that cannot pause reading keeps up to twice as much when a
+/// link ends, and loses what is beyond: the floods stay below that.
+const INBOUND: usize = 4096;
 /// Between two looks at what is owed.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -45,8 +48,11 @@ async fn main() -> ExitCode {
 }
 
 async fn run(service: Service, first: u64) -> Result<(), Error> {
-    // A short one, since links vanish here while a connection is being made.
-    let config = Config::builder().env().connect_timeout(Duration::from_secs(2));
+    let config = Config::builder()
+        .env()
+        // A short one, since links vanish here while a connection is being made.
+        .connect_timeout(Duration::from_secs(2))
+        .inbound_messages(INBOUND);
     let hang = Arc::new(AtomicBool::new(false));
     let mut builder = Client::builder(config.build()?);
     for (place, listening) in service.routes().iter().enumerate() {

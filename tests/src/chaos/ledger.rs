@@ -24,8 +24,8 @@ pub(super) struct Lane {
 pub(super) struct Subscription {
     pub(super) service: &'static str,
     pub(super) listening: Listening,
-    /// Accepted, and handled by no life yet.
-    pub(super) missing: BTreeSet<Event>,
+    /// Accepted, and handled by no life yet; since when.
+    pub(super) missing: BTreeMap<Event, Instant>,
     /// Of those: acknowledged by a broker that was killed before it delivered or saved them.
     pub(super) forgotten: BTreeSet<Event>,
     /// Handled by any life.
@@ -135,10 +135,11 @@ impl Book {
             }
             Line::Accepted(event) => {
                 self.lanes.entry(event.lane).or_default().accepted += 1;
+                let now = Instant::now();
                 let takers = self.subscriptions.iter_mut();
                 for taker in takers.filter(|taker| taker.listening.lanes.contains(event.lane)) {
                     if !taker.handled.contains(&event) {
-                        taker.missing.insert(event);
+                        taker.missing.insert(event, now);
                     }
                 }
             }
@@ -164,9 +165,14 @@ impl Book {
     /// acknowledged. What it neither delivered nor saved is gone with it.
     pub(super) fn broker_forgot(&mut self, saved: &HashSet<Event>) {
         for subscription in &mut self.subscriptions {
-            let gone = subscription.missing.iter().filter(|event| !saved.contains(event));
+            let gone = subscription.missing.keys().filter(|event| !saved.contains(event));
             subscription.forgotten.extend(gone);
         }
+    }
+
+    /// How many are missing and can still come, over all subscriptions.
+    pub(super) fn left(&self) -> usize {
+        self.subscriptions.iter().map(Subscription::left).sum()
     }
 
     pub(super) fn accepted(&self) -> u64 {
@@ -183,7 +189,7 @@ impl Subscription {
         Self {
             service,
             listening,
-            missing: BTreeSet::new(),
+            missing: BTreeMap::new(),
             forgotten: BTreeSet::new(),
             handled: HashSet::new(),
             handled_in_this_life: HashSet::new(),
@@ -210,14 +216,14 @@ impl Subscription {
         }
     }
 
-    /// How many are missing and can still come.
-    pub(super) fn left(&self) -> usize {
+    fn left(&self) -> usize {
         // What is forgotten is missing.
         self.missing.len() - self.forgotten.len()
     }
 
-    pub(super) fn lost(&self) -> impl Iterator<Item = &Event> {
-        self.missing.difference(&self.forgotten)
+    /// What can still come and does not; and when it was accepted.
+    pub(super) fn lost(&self) -> impl Iterator<Item = (&Event, &Instant)> {
+        self.missing.iter().filter(|(event, _)| !self.forgotten.contains(event))
     }
 
     pub(super) fn handled(&self) -> usize {
@@ -274,12 +280,16 @@ mod tests {
         all.find(|one| one.service == "witness").expect("it has one")
     }
 
+    fn lost(book: &Book) -> Vec<Event> {
+        witness(book).lost().map(|(event, _)| *event).collect()
+    }
+
     #[test]
     fn what_was_accepted_and_never_handled_is_lost() {
         let mut book = accepted(3);
         book.enter(WITNESS, Line::End(0, event(0)));
         book.enter(WITNESS, Line::End(0, event(2)));
-        assert_eq!(witness(&book).lost().collect::<Vec<_>>(), [&event(1)]);
+        assert_eq!(lost(&book), [event(1)]);
         assert_eq!(witness(&book).left(), 1);
     }
 
@@ -309,7 +319,7 @@ mod tests {
         book.enter(WITNESS, Line::End(0, event(0)));
         book.broker_forgot(&HashSet::from([event(1)]));
         assert_eq!(witness(&book).forgotten, BTreeSet::from([event(2)]));
-        assert_eq!(witness(&book).lost().collect::<Vec<_>>(), [&event(1)]);
+        assert_eq!(lost(&book), [event(1)]);
         // It had been delivered after all.
         book.enter(WITNESS, Line::End(0, event(2)));
         assert!(witness(&book).forgotten.is_empty());

@@ -17,15 +17,22 @@
 //! - **SIGKILL after a save**: publishing pauses until nothing is unsettled, the broker saves
 //!   (SIGUSR1), and is killed, while the handlers go on. What they acknowledged since the save comes
 //!   again. Nothing may be missing.
-//! - **SIGKILL in full flight**: an older state comes back, at most two seconds old. Before the
-//!   broker starts again, the file that it left is read: an event that it had acknowledged, had not
-//!   delivered to a handler that finished, and that is not in the file, is gone with it. The
-//!   verdict counts those apart, as forgotten by the broker. Everything else has to be handled.
+//! - **SIGKILL in full flight**: an older state comes back. Before the broker starts again, the file
+//!   that it left is read: an event that it had acknowledged, that no handler had finished, and that
+//!   is not in the file, is gone with it. The verdict counts those apart, as forgotten by the
+//!   broker, and everything else has to be handled. It saves after every twentieth change, so that
+//!   those are few.
 //! - **SIGKILL, and its file is removed**, once all is handled: no session comes back, every
 //!   subscription has to be made again, and the publishing goes on when it is.
 //!
 //! Subscriptions are saved before the first fault: MQTT 3.1.1 gives a client no way to see that a
 //! session came back without one.
+//!
+//! # An adapter that acknowledges on receipt
+//!
+//! With paho what a process had and did not finish is lost with it, and what arrives while it shuts
+//! down as well. So no worker ends while the verdict is found; afterwards, without any other fault,
+//! it is measured what a kill and a restart cost.
 
 mod fleet;
 mod ledger;
@@ -45,9 +52,6 @@ pub use schedule::{Fault, Schedule, Step};
 
 use world::World;
 
-/// Kills for which an adapter that acknowledges on receipt is measured.
-const MEASURED_KILLS: usize = 20;
-
 /// What to do, and what has to come about at least.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -63,6 +67,8 @@ pub struct Plan {
     pub service_kills: u64,
     /// Messages accepted.
     pub messages: u64,
+    /// How many kills and restarts to measure an adapter over that acknowledges on receipt.
+    pub measured: usize,
     /// The program of the services, `chaos_service` of this package.
     pub program: PathBuf,
 }
@@ -79,6 +85,7 @@ impl Plan {
             broker_kills: of(10.0),
             service_kills: of(10.0),
             messages: of(20_000.0),
+            measured: 20,
             program,
         }
     }
@@ -105,10 +112,12 @@ pub async fn run(plan: &Plan, mut tell: impl FnMut(String)) -> Report {
     }
     world.ledger.read(|book| report.take(book));
     if report.is_good() && !plan.acknowledges_after_success() {
-        tell(format!("what {MEASURED_KILLS} kills cost that may cost something ..."));
-        match cost_of_kills(&mut world).await {
-            Ok(cost) => report.cost_of_kills = Some(cost),
-            Err(why) => report.problem(why),
+        tell(format!("what {0} kills and {0} restarts cost ...", plan.measured));
+        for fault in [Fault::KillWorker as fn(usize) -> Fault, Fault::RestartWorker] {
+            match cost(&mut world, fault, plan.measured).await {
+                Ok(lost) => report.cost(fault(0), plan.measured, lost),
+                Err(why) => report.problem(why),
+            }
         }
     }
     if let Err(why) = world.end().await {
@@ -134,7 +143,7 @@ async fn play(
         if is_over || begin.elapsed() >= 2 * plan.time {
             break;
         }
-        report.step(begin.elapsed(), step);
+        report.step(step);
         world.step(step).await?;
         report.memory(&world.memory());
         if told.elapsed() > Duration::from_secs(10) {
@@ -149,20 +158,21 @@ async fn play(
     Ok(())
 }
 
-/// Kills workers inside a handler, without any other fault; how many messages were never handled.
-async fn cost_of_kills(world: &mut World) -> Result<(usize, usize), String> {
+/// Does this to workers so often, without any other fault; how many messages were never handled.
+async fn cost(world: &mut World, fault: fn(usize) -> Fault, times: usize) -> Result<usize, String> {
+    let missing = |world: &World| world.ledger.read(|book| book.left());
+    let before = missing(world);
     world.tell_sources(Command::Go).await?;
-    let step = |service| Step {
-        fault: Fault::KillWorker(service),
-        lasts: Duration::ZERO,
-        then: Duration::from_millis(500),
-    };
-    for service in fleet::mortals().cycle().take(MEASURED_KILLS) {
-        world.step(step(service)).await?;
+    for service in fleet::mortals().cycle().take(times) {
+        let step = Step {
+            fault: fault(service),
+            lasts: Duration::ZERO,
+            then: Duration::from_millis(500),
+        };
+        world.step(step).await?;
     }
     world.quiet().await?;
-    // It ends when nothing more comes: that is what is measured.
+    // It ends when nothing more comes; what is missing then is what was to be measured.
     let _ = world.drain().await;
-    let missing = |book: &ledger::Book| book.subscriptions.iter().map(|one| one.lost().count()).sum();
-    Ok((MEASURED_KILLS, world.ledger.read(missing)))
+    Ok(missing(world) - before)
 }

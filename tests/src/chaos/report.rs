@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Plan;
 use super::fleet::FLEET;
@@ -11,9 +11,8 @@ use super::ledger::Book;
 use super::line::Event;
 use super::schedule::{Fault, Step};
 
-/// Resident memory in KiB that no service may exceed. They are at a third of it; an unbounded
-/// queue would not stop there.
-const MEMORY: u64 = 96 * 1024;
+/// Resident memory in KiB that no service may exceed: four times of what they need.
+const MEMORY: u64 = 48 * 1024;
 
 /// Events that are named where some are lost or handled twice.
 const NAMED: usize = 10;
@@ -22,6 +21,7 @@ const NAMED: usize = 10;
 #[derive(Debug)]
 pub struct Report {
     plan: Plan,
+    begin: Instant,
     steps: Vec<(Duration, Step)>,
     faults: BTreeMap<&'static str, u64>,
     subscriptions: Vec<Row>,
@@ -30,8 +30,8 @@ pub struct Report {
     accepted: u64,
     problems: Vec<String>,
     pub(super) time: Duration,
-    /// Kills, and messages that were never handled because of them.
-    pub(super) cost_of_kills: Option<(usize, usize)>,
+    /// Of ends of a service, beyond the verdict.
+    costs: Vec<String>,
     pub(super) logs: Option<PathBuf>,
 }
 
@@ -40,7 +40,8 @@ pub struct Report {
 struct Row {
     name: String,
     handled: usize,
-    lost: Vec<Event>,
+    /// And when they were accepted.
+    lost: Vec<(Event, Duration)>,
     forgotten: usize,
     repeated: Vec<Event>,
     again: u64,
@@ -62,6 +63,7 @@ impl Report {
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
             plan: plan.clone(),
+            begin: Instant::now(),
             steps: Vec::new(),
             faults: BTreeMap::new(),
             subscriptions: Vec::new(),
@@ -70,7 +72,7 @@ impl Report {
             accepted: 0,
             problems: Vec::new(),
             time: Duration::ZERO,
-            cost_of_kills: None,
+            costs: Vec::new(),
             logs: None,
         }
     }
@@ -79,8 +81,15 @@ impl Report {
         self.problems.push(what);
     }
 
-    pub(super) fn step(&mut self, at: Duration, step: Step) {
-        self.steps.push((at, step));
+    /// What so many of these lost, without any other fault.
+    pub(super) fn cost(&mut self, fault: Fault, times: usize, lost: usize) {
+        let (kind, each) = (fault.kind(), lost as f64 / times as f64);
+        self.costs
+            .push(format!("{kind}, {times} times: {lost} messages lost, {each:.1} each"));
+    }
+
+    pub(super) fn step(&mut self, step: Step) {
+        self.steps.push((self.begin.elapsed(), step));
         *self.faults.entry(step.fault.kind()).or_default() += 1;
     }
 
@@ -103,7 +112,7 @@ impl Report {
         let rows = book.subscriptions.iter().map(|one| Row {
             name: format!("{} {}", one.service, one.listening.filter),
             handled: one.handled(),
-            lost: one.lost().copied().collect(),
+            lost: one.lost().map(|(event, at)| (*event, *at - self.begin)).collect(),
             forgotten: one.forgotten.len(),
             repeated: one.repeated.iter().copied().collect(),
             again: one.again,
@@ -116,14 +125,18 @@ impl Report {
     fn judge(&mut self) {
         let mut problems = Vec::new();
         for row in &self.subscriptions {
+            let lost = row.lost.iter().map(|(event, at)| {
+                let at = at.as_secs_f64();
+                format!("{event} (accepted at {at:.2} s)")
+            });
+            let repeated = row.repeated.iter().map(ToString::to_string);
             for (events, what) in [
-                (&row.lost, "never handled"),
-                (&row.repeated, "handled twice in one life"),
+                (lost.collect::<Vec<_>>(), "never handled"),
+                (repeated.collect(), "handled twice in one life"),
             ] {
                 if !events.is_empty() {
-                    let named: Vec<_> = events.iter().take(NAMED).map(ToString::to_string).collect();
-                    let count = events.len();
-                    problems.push(format!("{}: {count} {what}: {} …", row.name, named.join(", ")));
+                    let named = events[..events.len().min(NAMED)].join(", ");
+                    problems.push(format!("{}: {} {what}, such as {named}", row.name, events.len()));
                 }
             }
         }
@@ -141,8 +154,8 @@ impl Report {
                 ..
             } = self.plan;
             problems.push(format!(
-                "too little happened: {} of {broker_kills} broker kills, {} of {service_kills} service kills, \
-                 {} of {messages} messages",
+                "too little happened: broker kills {} of {broker_kills}, service kills {} of {service_kills}, \
+                 messages {} of {messages}",
                 self.broker_kills(),
                 self.service_kills(),
                 self.accepted
@@ -242,12 +255,8 @@ impl fmt::Display for Report {
         }
         let (lost, repeated) = (self.sum(|row| row.lost.len()), self.sum(|row| row.repeated.len()));
         writeln!(f)?;
-        if let Some((kills, missing)) = self.cost_of_kills {
-            let each = missing as f64 / kills as f64;
-            writeln!(
-                f,
-                "beyond the verdict: {kills} kills inside a handler cost {missing} messages, {each:.1} each"
-            )?;
+        for cost in &self.costs {
+            writeln!(f, "beyond the verdict: {cost}")?;
         }
         for problem in &self.problems {
             writeln!(f, "- {problem}")?;

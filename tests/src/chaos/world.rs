@@ -49,8 +49,9 @@ impl World {
     pub(super) async fn begin(adapter: &str, program: PathBuf) -> Result<Self, String> {
         let broker = Mosquitto::builder()
             .persistence(true)
-            // It looks at the time when its loop turns, so it saves every other second.
-            .config_line("autosave_interval 1")
+            // After so many changes, such as a message that has to wait for a client.
+            .config_line("autosave_on_changes true")
+            .config_line("autosave_interval 20")
             // The millions of lines of its full log would be the slowest part of all.
             .config_line("log_type none")
             .config_line("log_type error")
@@ -335,13 +336,12 @@ impl World {
     /// Waits until all is handled. Where nothing moves any more and something is missing, it is
     /// not: the verdict says so.
     pub(super) async fn drain(&mut self) -> Result<(), String> {
-        let left = |book: &Book| book.subscriptions.iter().map(|one| one.left()).sum::<usize>();
         loop {
-            let before = self.ledger.read(left);
+            let before = self.ledger.read(Book::left);
             if before == 0 {
                 return Ok(());
             }
-            if !self.ledger.until(SILENCE, |book| left(book) < before).await {
+            if !self.ledger.until(SILENCE, |book| book.left() < before).await {
                 return Err(format!("{before} accepted events were not handled, and no more came"));
             }
         }
