@@ -5,3 +5,4 @@ mod embedded;
 mod memory;
 mod mosquitto;
 mod scripted;
+mod test_broker;
