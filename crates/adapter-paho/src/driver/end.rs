@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::{FutureExt, StreamExt};
 use tars_ports::{EndReason, Ended, Error, ErrorKind, Fate, Settler};
 use tokio::sync::oneshot;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Driver;
@@ -155,9 +156,10 @@ impl Driver {
         ended
     }
 
-    /// Confirmations that came before the end still count.
+    /// Confirmations that came before the end still count: all of them, however much this task
+    /// has done in one go.
     fn settle_what_came(&mut self) {
-        while let Some(Some(outcome)) = self.flows.next().now_or_never() {
+        while let Some(Some(outcome)) = unconstrained(self.flows.next()).now_or_never() {
             match outcome {
                 Outcome::Broken(_) => {}
                 // Only a broken answer is an error.

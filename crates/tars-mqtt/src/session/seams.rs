@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::{FutureExt, StreamExt};
 use tars_ports::{ConnectOptions, Connected, Credentials, EndReason, Ended, Error, ErrorKind, SessionState};
 use tokio::sync::oneshot;
+use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use super::Session;
@@ -183,8 +184,9 @@ impl Session {
         let Phase::Online(mut online) = std::mem::replace(&mut self.phase, Phase::Offline) else {
             return None;
         };
-        // A PUBACK may have come right before the end: what it settled is settled.
-        while let Some(Some(flight)) = online.in_flight.next().now_or_never() {
+        // A PUBACK may have come right before the end: what it settled is settled. Unconstrained,
+        // or tokio would call the rest pending when this task has done much in one go.
+        while let Some(Some(flight)) = unconstrained(online.in_flight.next()).now_or_never() {
             self.settled(flight);
         }
         if let Some(health) = &mut self.health {

@@ -286,3 +286,30 @@ async fn a_thousand_subscriptions_are_restored() {
         .wait_until(|broker| broker.subscriptions("svc").len() == 1000)
         .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_confirmed_right_before_the_end_is_not_sent_again_however_much_it_is() {
+    const MESSAGES: usize = 500;
+    let broker = MemoryBroker::new();
+    let client = connected_with(&broker, config("svc").max_inflight(u16::MAX)).await;
+    broker.freeze();
+    let mut receipts = Vec::new();
+    for n in 0..MESSAGES {
+        let publish = client.publish("a", n.to_string()).qos(QoS::AtLeastOnce);
+        receipts.push(publish.accepted().await.unwrap());
+    }
+    crate::settle().await;
+    broker.thaw();
+    while broker.published().len() < MESSAGES {
+        tokio::task::yield_now().await;
+    }
+    broker.cut("svc");
+    for receipt in receipts {
+        receipt.await.unwrap();
+    }
+    assert_eq!(client.stats().connects, 1, "nothing waited for the next connection");
+    client.state().until(State::Reconnecting).await;
+    client.state().until(State::Connected).await;
+    crate::settle().await;
+    assert_eq!(broker.published().len(), MESSAGES);
+}
