@@ -14,7 +14,7 @@ async fn listen(client: &Client, filter: &'static str, policy: OnFailure, panics
     let seen = Seen::default();
     let handled = seen.clone();
     let handler = move |message: InboundMessage| {
-        let number: u64 = String::from_utf8_lossy(&message.payload).parse().unwrap();
+        let number: usize = String::from_utf8_lossy(&message.payload).parse().unwrap();
         handled.push(number);
         assert!(!panics || !number.is_multiple_of(3), "as the test wants");
         async {}
