@@ -84,6 +84,7 @@ fn dispatch(arguments: &[String]) -> Result<Outcome> {
         "demo" => return demo::show(rest).map(|()| Outcome::Done),
         "chaos" => return chaos::run(rest).map(|()| Outcome::Done),
         "flood" if rest.is_empty() => return flood().map(|()| Outcome::Done),
+        "flood" => return Ok(Outcome::NotUnderstood("flood takes no options".to_owned())),
         "test" | "ci" => plan::TEST,
         "integration" => plan::INTEGRATION,
         unknown => return Ok(Outcome::NotUnderstood(format!("there is no command `{unknown}`"))),

@@ -90,7 +90,7 @@ fn slow(work: Duration) -> Route {
             let expected = next.fetch_add(1, Ordering::Relaxed);
             if got != expected {
                 println!("out of order: {got} in place of {expected}");
-            } else if (got + 1) % 500 == 0 {
+            } else if (got + 1).is_multiple_of(500) {
                 println!("handled {}", got + 1);
             }
         }
