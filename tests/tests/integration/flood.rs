@@ -5,8 +5,7 @@
 //! flood back; and because Mosquitto 2.0.11 with a full window sends new messages before those that
 //! waited. No limit drops what waits at the broker (the testkit's default).
 //!
-//! The form that runs with the suites takes some ten seconds; `cargo xtask flood` runs the full one,
-//! in which a hundred times the budget passes.
+//! The form that runs with the suites takes some ten seconds; `cargo xtask flood` runs the full one.
 
 use std::time::{Duration, Instant};
 
