@@ -177,7 +177,10 @@ async fn the_request_is_acknowledged_when_the_broker_has_the_reply() {
     broker.freeze();
     go_on.notify_one();
     tokio::time::sleep(secs(5)).await;
-    assert!(peer.stats().oldest_unfinished.is_some(), "the reply is not at the broker yet");
+    assert!(
+        peer.stats().oldest_unfinished.is_some(),
+        "the reply is not at the broker yet"
+    );
     broker.thaw();
     assert_eq!(answer.await.unwrap().unwrap().data.n, 1);
     settle().await;
