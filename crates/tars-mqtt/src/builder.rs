@@ -8,9 +8,10 @@ use tokio::sync::mpsc;
 use crate::client::Client;
 use crate::config::{Adapter, Config};
 use crate::context::Context;
-use crate::handler::Invalid;
+use crate::handler::{InboundMessage, Invalid};
+use crate::hooks::Hooks;
 use crate::session::Session;
-use crate::shared::{InvalidHook, Shared};
+use crate::shared::Shared;
 use crate::subscribe::Route;
 
 /// Builds a [`Client`].
@@ -19,7 +20,7 @@ pub struct ClientBuilder {
     config: Config,
     connector: Option<Arc<dyn Connector>>,
     routes: Vec<Route>,
-    on_invalid: Option<InvalidHook>,
+    hooks: Hooks,
     seed: Option<u64>,
 }
 
@@ -29,7 +30,7 @@ impl ClientBuilder {
             config,
             connector: None,
             routes: Vec::new(),
-            on_invalid: None,
+            hooks: Hooks::default(),
             seed: None,
         }
     }
@@ -51,7 +52,29 @@ impl ClientBuilder {
     /// Called with every message that was no valid input for a handler, after it was
     /// counted and logged. It must not block.
     pub fn on_invalid(mut self, hook: impl Fn(&Context, &Invalid) + Send + Sync + 'static) -> Self {
-        self.on_invalid = Some(Arc::new(hook));
+        self.hooks.on_invalid = Some(Arc::new(hook));
+        self
+    }
+
+    /// Called when the broker accepted a connection, the first and each later one, with
+    /// whether it had kept the session. It must not block; for what takes time there is
+    /// [`Client::lifecycle`].
+    pub fn on_connect(mut self, hook: impl Fn(bool) + Send + Sync + 'static) -> Self {
+        self.hooks.on_connect = Some(Arc::new(hook));
+        self
+    }
+
+    /// Called when a connection has ended: with the reason when it was lost, with `None`
+    /// when it was ended on purpose. It must not block.
+    pub fn on_disconnect(mut self, hook: impl Fn(Option<&Error>) + Send + Sync + 'static) -> Self {
+        self.hooks.on_disconnect = Some(Arc::new(hook));
+        self
+    }
+
+    /// Called with every message that arrives, before and whether or not a handler gets it;
+    /// not with the client's own heartbeats. It must not block: the next message waits for it.
+    pub fn on_message(mut self, hook: impl Fn(&InboundMessage) + Send + Sync + 'static) -> Self {
+        self.hooks.on_message = Some(Arc::new(hook));
         self
     }
 
@@ -73,7 +96,7 @@ impl ClientBuilder {
             Some(connector) => connector,
             None => adapter(self.config.adapter)?,
         };
-        let shared = Arc::new(Shared::new(self.config, connector.capabilities(), self.on_invalid));
+        let shared = Arc::new(Shared::new(self.config, connector.capabilities(), self.hooks));
         let mut failed = None;
         let client = Client::assemble(shared.clone(), |weak, commands: mpsc::Receiver<_>| {
             Session::new(shared, connector, weak, commands, self.routes, self.seed)

@@ -372,9 +372,18 @@ impl Client {
 
     /// Tells the session to shut down, without waiting: for drop guards.
     pub(crate) fn shutdown_soon(&self) {
-        if let Err(mpsc::error::TrySendError::Full(command)) =
-            self.0.commands.try_send(Command::End(Ending::Shutdown, None))
-        {
+        self.command_soon(Command::End(Ending::Shutdown, None));
+    }
+
+    /// Ends a subscription, without waiting: for drop guards.
+    pub(crate) fn unsubscribe_soon(&self, filter: TopicFilter, id: u64) {
+        let (reply, _) = oneshot::channel();
+        let id = Some(id);
+        self.command_soon(Command::Unsubscribe { filter, id, reply });
+    }
+
+    fn command_soon(&self, command: Command) {
+        if let Err(mpsc::error::TrySendError::Full(command)) = self.0.commands.try_send(command) {
             let commands = self.0.commands.clone();
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
                 runtime.spawn(async move { commands.send(command).await });

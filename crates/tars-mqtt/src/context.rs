@@ -53,14 +53,7 @@ impl Context {
     /// The whole message; no payload is copied.
     #[must_use]
     pub fn message(&self) -> InboundMessage {
-        let delivery = &self.received.delivery;
-        InboundMessage {
-            topic: delivery.topic.clone(),
-            payload: delivery.payload.clone(),
-            qos: delivery.qos,
-            retain: delivery.retain,
-            dup: delivery.dup,
-        }
+        InboundMessage::of(&self.received.delivery)
     }
 
     /// The envelope's correlation id; `None` if the message is no envelope.

@@ -42,7 +42,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use tars_contracts::{Envelope, TopicName};
-use tars_ports::QoS;
+use tars_ports::{Delivery, QoS};
 
 use crate::context::Context;
 
@@ -83,6 +83,18 @@ pub struct InboundMessage {
     pub retain: bool,
     /// The broker may have sent it before.
     pub dup: bool,
+}
+
+impl InboundMessage {
+    pub(crate) fn of(delivery: &Delivery) -> Self {
+        Self {
+            topic: delivery.topic.clone(),
+            payload: delivery.payload.clone(),
+            qos: delivery.qos,
+            retain: delivery.retain,
+            dup: delivery.dup,
+        }
+    }
 }
 
 /// Something a handler can take as an argument.

@@ -1,6 +1,5 @@
 //! What handles, contexts, workers and the session share.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -13,13 +12,11 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::dispatch::Work;
 use crate::handler::Invalid;
+use crate::hooks::Hooks;
 use crate::lifecycle::{LifecycleEvent, State};
 use crate::patterns::replies::Replies;
 use crate::session::outbox::Outbox;
 use crate::stats::{Counters, count};
-
-/// What is called with every message that was no valid input.
-pub(crate) type InvalidHook = Arc<dyn Fn(&Context, &Invalid) + Send + Sync>;
 
 /// A live connection, for the short path of QoS 0.
 pub(crate) struct Live {
@@ -40,7 +37,7 @@ pub(crate) struct Shared {
     pub(crate) live: ArcSwapOption<Live>,
     pub(crate) state: watch::Sender<State>,
     pub(crate) events: broadcast::Sender<LifecycleEvent>,
-    pub(crate) on_invalid: Option<InvalidHook>,
+    pub(crate) hooks: Hooks,
     /// Messages without a subscription.
     pub(crate) unrouted: Burst,
     /// Why the client ended, if nobody asked it to.
@@ -50,7 +47,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Config, capabilities: Capabilities, on_invalid: Option<InvalidHook>) -> Self {
+    pub(crate) fn new(config: Config, capabilities: Capabilities, hooks: Hooks) -> Self {
         let stats = Arc::<Counters>::default();
         Self {
             outbox: Outbox::new(config.outbox_messages, config.outbox_bytes, stats.clone()),
@@ -62,7 +59,7 @@ impl Shared {
             live: ArcSwapOption::empty(),
             state: watch::Sender::new(State::Created),
             events: broadcast::Sender::new(64),
-            on_invalid,
+            hooks,
             unrouted: Burst::default(),
             end_reason: OnceLock::new(),
             closed: AtomicBool::new(false),
@@ -82,6 +79,7 @@ impl Shared {
 
     /// Tells whoever listens; nobody has to.
     pub(crate) fn emit(&self, event: LifecycleEvent) {
+        self.hooks.lifecycle(&event);
         let _ = self.events.send(event);
     }
 
@@ -113,11 +111,7 @@ impl Shared {
             None => tracing::debug!(%topic, reason, bytes, "invalid message skipped"),
         }
         tracing::trace!(topic = %context.topic(), ?start, "the invalid payload begins with");
-        if let Some(hook) = &self.on_invalid
-            && catch_unwind(AssertUnwindSafe(|| hook(context, &invalid))).is_err()
-        {
-            tracing::error!(topic = %context.topic(), "the hook for invalid messages panicked");
-        }
+        self.hooks.invalid(context, &invalid);
     }
 
     /// Whether QoS 1 and 2 may be taken in: there was a connection, and there may be one again.

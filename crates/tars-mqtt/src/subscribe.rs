@@ -172,7 +172,6 @@ impl Route {
     }
 
     /// Stands beside the routes in other slots of the same filter.
-    #[cfg_attr(not(test), expect(dead_code, reason = "taken by requests"))]
     pub(crate) fn in_slot(mut self, slot: Slot) -> Self {
         self.slot = slot;
         self

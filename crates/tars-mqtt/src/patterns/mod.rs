@@ -3,9 +3,11 @@
 mod answers;
 mod error_reply;
 mod in_order;
+mod listen;
 pub(crate) mod replies;
 pub(crate) mod request;
 pub(crate) mod respond;
+pub(crate) mod retained;
 pub(crate) mod stream;
 pub(crate) mod stream_reply;
 

@@ -244,6 +244,9 @@ impl Session {
         {
             heartbeat.echoed();
         }
+        if self.keepalive_topic.as_ref() != Some(&delivery.topic) {
+            self.shared.hooks.message(&delivery);
+        }
         if let Phase::Online(online) = &self.phase {
             if self.drain.is_some() {
                 // What is not acknowledged stays the broker's.

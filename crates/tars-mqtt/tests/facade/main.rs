@@ -10,6 +10,7 @@ mod dedupe;
 mod events;
 mod health;
 mod lesser_adapters;
+mod lifecycle;
 mod overlap;
 mod panics;
 mod pitfalls;
