@@ -15,6 +15,7 @@ mod large;
 mod overlap;
 mod panics;
 mod python_consumer;
+mod request_response;
 mod restart_under_traffic;
 mod sessions;
 mod stopped_broker;

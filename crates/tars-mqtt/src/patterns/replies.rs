@@ -255,10 +255,11 @@ impl Expected {
             (route.slot, route.subscribed.clone())
         };
         let subscribe = || client.subscribe_route(Route::replies(filter.clone(), slot, *qos));
-        subscribed
+        let granted = subscribed
             .get_or_try_init(|| async { subscribe().await.map(drop) })
-            .await
-            .map(|()| ())
+            .await;
+        granted
+            .copied()
             .map_err(|error| error.while_doing(format_args!("subscribing to replies on {filter}")))
     }
 }

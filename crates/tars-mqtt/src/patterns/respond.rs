@@ -132,9 +132,12 @@ impl Client {
     }
 }
 
-/// A responder whose argument types are forgotten, and where its replies go.
+/// A responder whose argument types are forgotten.
+type AnyResponder = Box<dyn Fn(&Context) -> Result<ResponderFuture, Invalid> + Send + Sync>;
+
+/// A responder, and where its replies go.
 pub(crate) struct Responding {
-    call: Box<dyn Fn(&Context) -> Result<ResponderFuture, Invalid> + Send + Sync>,
+    call: AnyResponder,
     topic: Result<TopicName, TopicError>,
     event_type: String,
     answers: Answers,

@@ -379,7 +379,7 @@ async fn ten_thousand_requests_through_a_restart_are_answered_or_fail_and_nothin
     let peer = connected(&broker, "peer").await;
     peer.subscribe("ask", async |question: Envelope<Answer>, context: Context| {
         // One in a hundred is never answered.
-        if question.data.n % 100 != 0 {
+        if !question.data.n.is_multiple_of(100) {
             context
                 .reply("answer", "answered", &json!({"n": question.data.n}))
                 .await?;
