@@ -321,7 +321,7 @@ impl<'a> World<'a> {
         let packets = self.broker.packets();
         let packets = packets.iter().map(|packet| {
             let message = packet.message.as_ref();
-            let n = message.and_then(|message| number(message));
+            let n = message.and_then(number);
             let topic = message.map(|message| (message.topic.as_str(), message.qos, message.retain));
             let (id, what) = (&packet.client_id, (packet.way, packet.kind, packet.packet_id));
             line(begin, packet.at, &(id, what, topic, n))
