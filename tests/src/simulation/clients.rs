@@ -36,7 +36,7 @@ fn config(schedule: &Schedule, client_id: &str) -> ConfigBuilder {
         .enable_health(true)
         .enable_heartbeat(true)
         .heartbeat_interval(Duration::from_secs(1))
-        .shutdown_timeout(Duration::from_secs(20))
+        .shutdown_timeout(schedule.patience)
         .outbox_messages(schedule.outbox)
         .publish_timeout(PATIENCE);
     if schedule.dedupe {

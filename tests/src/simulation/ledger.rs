@@ -16,13 +16,20 @@ pub(super) struct Trouble {
 
 #[derive(Debug, Default)]
 pub(super) struct Book {
-    /// Runs that succeeded, in order: subscription, number.
-    pub(super) handled: Vec<(&'static str, u64)>,
+    /// Runs that succeeded, in order.
+    handled: Vec<Handled>,
     /// Runs at present, and the most there ever were, of each subscription.
     running: BTreeMap<&'static str, (usize, usize)>,
     pub(super) trouble: Trouble,
     /// Every run as it ended.
     pub(super) trace: Vec<(Instant, String)>,
+}
+
+#[derive(Debug)]
+struct Handled {
+    subscription: &'static str,
+    number: u64,
+    began: Instant,
 }
 
 /// Shared by the handlers and the checks.
@@ -54,7 +61,7 @@ impl Ledger {
 
     /// A run of a handler: as long as it takes, then its outcome.
     pub(super) async fn run(&self, subscription: &'static str, number: u64) -> Result<(), &'static str> {
-        let _running = self.begin(subscription);
+        let (_running, began) = (self.begin(subscription), Instant::now());
         let slow = self.book().trouble.slow;
         if !slow.is_zero() {
             tokio::time::sleep(slow).await;
@@ -76,7 +83,11 @@ impl Ledger {
         if fail {
             return Err("as the schedule wants");
         }
-        self.book().handled.push((subscription, number));
+        self.book().handled.push(Handled {
+            subscription,
+            number,
+            began,
+        });
         Ok(())
     }
 
@@ -85,21 +96,39 @@ impl Ledger {
         self.book().running.get(subscription).map_or(0, |(_, most)| *most)
     }
 
+    /// When each number's runs began, in order, of a subscription.
+    pub(super) fn runs(&self, subscription: &str) -> BTreeMap<u64, Vec<Instant>> {
+        let mut runs: BTreeMap<u64, Vec<Instant>> = BTreeMap::new();
+        for run in self
+            .book()
+            .handled
+            .iter()
+            .filter(|run| run.subscription == subscription)
+        {
+            runs.entry(run.number).or_default().push(run.began);
+        }
+        // They are written down as they end.
+        runs.values_mut().for_each(|began| began.sort());
+        runs
+    }
+
     /// How often each number was handled in a subscription.
     pub(super) fn counts(&self, subscription: &str) -> BTreeMap<u64, usize> {
-        let mut counts = BTreeMap::new();
-        for (_, number) in self.book().handled.iter().filter(|(name, _)| *name == subscription) {
-            *counts.entry(*number).or_default() += 1;
-        }
-        counts
+        let runs = self.runs(subscription).into_iter();
+        runs.map(|(number, began)| (number, began.len())).collect()
     }
 
     /// The numbers of a subscription in the order of their first success.
     pub(super) fn order(&self, subscription: &str) -> Vec<u64> {
         let mut order = Vec::new();
-        for (_, number) in self.book().handled.iter().filter(|(name, _)| *name == subscription) {
-            if !order.contains(number) {
-                order.push(*number);
+        for run in self
+            .book()
+            .handled
+            .iter()
+            .filter(|run| run.subscription == subscription)
+        {
+            if !order.contains(&run.number) {
+                order.push(run.number);
             }
         }
         order

@@ -8,6 +8,7 @@
 //! | what came to `sub` is handled by every subscription, QoS 0 too | on a clean session, and on a kept one that no broker forgets: since the present process began, or came back ([`Step::PauseSubscriber`]) |
 //! | the last publish, after everything, is handled | always: so subscriptions are restored |
 //! | once | without deduplication: if no link ends; with it: by a process that lives on |
+//! | once in a connection: what waited when a link ended is left to come again | where the broker sends one copy, and took the message in once |
 //! | publishes of one QoS in their order | with one worker for each subscription |
 //! | bounds: workers, the broker's window, the outbox | always |
 //! | nothing is left unacknowledged or unsettled, and no task | always |
@@ -21,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tars_mqtt::{LifecycleEvent, QoS};
 use tars_testkit::memory::{PacketKind, Way};
+use tokio::time::Instant;
 
 use super::clients::{SUBSCRIPTIONS, number};
 use super::world::{Outcome, World};
@@ -73,6 +75,7 @@ impl World<'_> {
                 self.check_order(name, &sent);
             }
         }
+        self.check_connections();
         let backlog = self.broker.backlog("sub");
         if backlog != (0, 0) {
             self.problem(format!("{backlog:?} messages were left unacknowledged"));
@@ -85,6 +88,31 @@ impl World<'_> {
             order.retain(|n| sent.get(n) == Some(&qos));
             if !order.is_sorted() {
                 self.problem(format!("{name} handled QoS {qos} in the order {order:?}"));
+            }
+        }
+    }
+
+    /// Between two runs for one message there is a new connection of `sub`.
+    fn check_connections(&mut self) {
+        if !self.schedule.sends_once() {
+            return;
+        }
+        let mut times: BTreeMap<u64, usize> = BTreeMap::new();
+        for n in self.broker.published().iter().filter_map(number) {
+            *times.entry(n).or_default() += 1;
+        }
+        let packets = self.broker.packets().into_iter();
+        let connections = packets.filter(|packet| packet.kind == PacketKind::Connack && packet.client_id == "sub");
+        let began: Vec<_> = connections.map(|packet| packet.at).collect();
+        for name in SUBSCRIPTIONS {
+            let mut runs = self.ledger.runs(name);
+            runs.retain(|n, _| times.get(n) == Some(&1));
+            let twice = runs.into_iter().find(|(_, runs)| {
+                let same = |pair: &[Instant]| !began.iter().any(|at| (pair[0]..=pair[1]).contains(at));
+                runs.windows(2).any(same)
+            });
+            if let Some((n, _)) = twice {
+                self.problem(format!("{n} was handled twice by {name} in one connection"));
             }
         }
     }

@@ -106,6 +106,8 @@ pub struct Schedule {
     pub window: u16,
     /// Unsettled publishes that `pub` may have.
     pub outbox: usize,
+    /// An orderly end waits for so long; what a handler has by then is cut off.
+    pub patience: Duration,
     /// Of each packet, in each direction.
     pub latency: Duration,
     /// In this order.
@@ -127,6 +129,7 @@ impl Schedule {
             concurrency: [1, 1, 4][below(3) as usize],
             window: [1, 3, 20][below(3) as usize],
             outbox: [4, 10_000, 10_000][below(3) as usize],
+            patience: Duration::from_millis([50, 20_000][below(2) as usize]),
             latency: Duration::from_millis([0, 1, 7][below(3) as usize]),
             steps: {
                 let quiet = below(4) == 0;
@@ -147,6 +150,12 @@ impl Schedule {
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.steps.iter().all(Step::is_quiet)
+    }
+
+    /// A message comes to `sub` once in each connection.
+    pub(super) fn sends_once(&self) -> bool {
+        let duplicates = |step: &Step| matches!(step, Step::Fault(fault) if fault.duplicates());
+        !self.copies && !self.steps.iter().any(duplicates)
     }
 
     pub(super) fn renews_subscriber(&self) -> bool {

@@ -55,6 +55,7 @@ fn plainer(schedule: &Schedule) -> impl Iterator<Item = Schedule> + use<> {
         change(&|schedule| schedule.concurrency = 1),
         change(&|schedule| schedule.window = 20),
         change(&|schedule| schedule.outbox = 10_000),
+        change(&|schedule| schedule.patience = Duration::from_secs(20)),
         change(&|schedule| schedule.latency = Duration::ZERO),
     ]);
     let own = schedule.clone();

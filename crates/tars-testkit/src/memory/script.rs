@@ -101,6 +101,12 @@ impl Fault {
         matches!(self.effect, Effect::Refuse(_)).then_some(self.kind)
     }
 
+    /// Whether it makes a packet come twice on one connection.
+    #[must_use]
+    pub fn duplicates(&self) -> bool {
+        self.effect == Effect::Duplicate
+    }
+
     /// Only packets of this client, sent by it or to it.
     #[must_use]
     pub fn of(mut self, client_id: impl Into<String>) -> Self {
