@@ -4,12 +4,14 @@
 //! |---|---|
 //! | a publish that returned `Ok` is at the broker | always |
 //! | one that says it was not sent is not | always |
+//! | a QoS 2 publish is there once | by a publisher that lives on, with a session that is kept and not forgotten |
 //! | what is at the broker is handled by every subscription | with sessions that are kept: but for what a broker forgot ([`Step::Forget`]). On a clean session: if no link ends |
 //! | what came to `sub` is handled by every subscription, QoS 0 too | on a clean session, and on a kept one that no broker forgets: since the present process began, or came back ([`Step::PauseSubscriber`]) |
 //! | the last publish, after everything, is handled | always: so subscriptions are restored |
 //! | once | without deduplication: if no link ends; with it: by a process that lives on |
 //! | once in a connection: what waited when a link ended is left to come again | where the broker sends one copy, and took the message in once |
 //! | publishes of one QoS in their order | with one worker for each subscription |
+//! | an orderly end cuts nothing off before its deadline | always |
 //! | bounds: workers, the broker's window, the outbox | always |
 //! | nothing is left unacknowledged or unsettled, and no task | always |
 //! | the last health is `shutdown` | always |
@@ -76,6 +78,7 @@ impl World<'_> {
             }
         }
         self.check_connections();
+        self.check_exactly_once();
         let backlog = self.broker.backlog("sub");
         if backlog != (0, 0) {
             self.problem(format!("{backlog:?} messages were left unacknowledged"));
@@ -92,15 +95,35 @@ impl World<'_> {
         }
     }
 
+    /// How often the broker took each number in, of one QoS or of all.
+    fn times_sent(&self, qos: Option<QoS>) -> BTreeMap<u64, usize> {
+        let mut times = BTreeMap::new();
+        let published = self.broker.published();
+        let wanted = published
+            .iter()
+            .filter(|message| qos.is_none_or(|qos| message.qos == qos));
+        for n in wanted.filter_map(number) {
+            *times.entry(n).or_default() += 1;
+        }
+        times
+    }
+
+    fn check_exactly_once(&mut self) {
+        if self.schedule.clean || self.schedule.renews_publisher() || self.forgotten > 0 {
+            return;
+        }
+        let times = self.times_sent(Some(QoS::ExactlyOnce));
+        if let Some((n, times)) = times.into_iter().find(|(_, times)| *times > 1) {
+            self.problem(format!("{n}, of QoS 2, came to the broker {times} times"));
+        }
+    }
+
     /// Between two runs for one message there is a new connection of `sub`.
     fn check_connections(&mut self) {
         if !self.schedule.sends_once() {
             return;
         }
-        let mut times: BTreeMap<u64, usize> = BTreeMap::new();
-        for n in self.broker.published().iter().filter_map(number) {
-            *times.entry(n).or_default() += 1;
-        }
+        let times = self.times_sent(None);
         let packets = self.broker.packets().into_iter();
         let connections = packets.filter(|packet| packet.kind == PacketKind::Connack && packet.client_id == "sub");
         let began: Vec<_> = connections.map(|packet| packet.at).collect();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use serde_json::json;
-use tars_mqtt::{Client, Envelope, Error, ErrorKind, Fate, Lifecycle, LifecycleEvent, QoS, Receipt};
+use tars_mqtt::{Client, Envelope, Error, ErrorKind, Fate, Lifecycle, LifecycleEvent, QoS, Receipt, ShutdownReport};
 use tars_testkit::memory::{MemoryBroker, OverlapMode};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -150,17 +150,19 @@ impl<'a> World<'a> {
             }
             Step::Churn { refused } => self.churn(*refused).await,
             Step::PauseSubscriber => {
-                self.clients[SUB].disconnect().await?;
+                let began = Instant::now();
+                let report = self.clients[SUB].disconnect().await?;
+                self.check_end(report, began);
                 self.clients[SUB].connect().await?;
                 self.since = self.broker.packets().len();
             }
             Step::RestartSubscriber => {
-                self.clients[SUB].shutdown().await;
+                self.shut_down(SUB).await;
                 self.renew(SUB).await?;
             }
             Step::KillSubscriber => self.renew(SUB).await?,
             Step::RestartPublisher => {
-                self.clients[PUB].shutdown().await;
+                self.shut_down(PUB).await;
                 self.renew(PUB).await?;
             }
             Step::KillPublisher => self.renew(PUB).await?,
@@ -198,6 +200,21 @@ impl<'a> World<'a> {
             self.problems.push("a refused filter counted as granted".to_owned());
         }
         self.broker.allow_filter("sim/extra");
+    }
+
+    async fn shut_down(&mut self, which: usize) {
+        let began = Instant::now();
+        let report = self.clients[which].shutdown().await;
+        self.check_end(report, began);
+    }
+
+    /// Before its deadline an orderly end cuts nothing off.
+    fn check_end(&mut self, report: ShutdownReport, began: Instant) {
+        let cut_off = report.handlers_cut_off > 0 || report.publishes_unsettled > 0;
+        if cut_off && began.elapsed() < self.schedule.patience {
+            self.problems
+                .push(format!("after {:?} it was cut off: {report:?}", began.elapsed()));
+        }
     }
 
     /// A new process takes the place of this client. Its last handle goes without a word.
