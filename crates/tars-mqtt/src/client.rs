@@ -316,17 +316,30 @@ impl Client {
     }
 
     pub(crate) async fn subscribe_route(&self, route: Route) -> Result<(u64, QoS), Error> {
-        self.within_timeout(|reply| Command::Subscribe {
-            route: Box::new(route),
-            reply,
-        })
-        .await
+        let (reply, answer) = oneshot::channel();
+        let mut granting = Granting {
+            client: self,
+            filter: route.check()?,
+            answer,
+        };
+        let route = Box::new(route);
+        let granted = async {
+            let command = Command::Subscribe { route, reply };
+            self.0.commands.send(command).await.map_err(|_| closed())?;
+            (&mut granting.answer).await.map_err(|_| closed())?
+        };
+        self.in_time(granted).await
     }
 
     pub(crate) async fn within_timeout<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Command,
     ) -> Result<T, Error> {
+        self.in_time(async { self.command(command).await? }).await
+    }
+
+    /// An exchange with the broker, for which a connection is waited for.
+    async fn in_time<T>(&self, exchange: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         self.shared().check_open()?;
         if matches!(self.shared().state(), State::Created | State::Disconnected) {
             return Err(Error::new(
@@ -334,10 +347,8 @@ impl Client {
                 "the client is not connected: call connect() first",
             ));
         }
-        match tokio::time::timeout(self.config().publish_timeout, self.command(command)).await {
-            Ok(answer) => answer?,
-            Err(_) => Err(Error::new(ErrorKind::Timeout, "the broker did not answer in time")),
-        }
+        let answered = tokio::time::timeout(self.config().publish_timeout, exchange).await;
+        answered.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "the broker did not answer in time")))
     }
 
     /// Finishes and ends: publishes health `shutdown`, takes in nothing new, lets
@@ -411,6 +422,24 @@ impl Client {
     #[must_use]
     pub fn downgrade(&self) -> WeakClient {
         WeakClient(Arc::downgrade(&self.0))
+    }
+}
+
+/// Who waits for a subscription may be dropped when it was granted already: a grant that
+/// nobody took is given back.
+struct Granting<'a> {
+    client: &'a Client,
+    filter: TopicFilter,
+    answer: oneshot::Receiver<Result<(u64, QoS), Error>>,
+}
+
+impl Drop for Granting<'_> {
+    fn drop(&mut self) {
+        // From here on the session finds nobody, and undoes it by itself.
+        self.answer.close();
+        if let Ok(Ok((id, _))) = self.answer.try_recv() {
+            self.client.unsubscribe_soon(self.filter.clone(), id);
+        }
     }
 }
 

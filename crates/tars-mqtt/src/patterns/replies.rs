@@ -135,22 +135,15 @@ impl Replies {
             },
         };
         let payload = delivery.payload.clone();
-        match state.waiting.remove(&id) {
-            Some(Waiting {
-                sink: Sink::One(sender),
-                ..
-            }) => sender.send(payload).is_ok(),
-            Some(Waiting {
-                sink: Sink::Many(sender),
-                expectation,
-            }) => {
-                // Full: dropping the sender ends the stream after what it has.
-                if sender.try_send(payload).is_ok() {
-                    let sink = Sink::Many(sender);
-                    state.waiting.insert(id, Waiting { expectation, sink });
-                }
-                true
-            }
+        if let Some(Sink::Many(sender)) = state.waiting.get(&id).map(|waiting| &waiting.sink)
+            && sender.try_send(payload.clone()).is_ok()
+        {
+            return true;
+        }
+        match state.waiting.remove(&id).map(|waiting| waiting.sink) {
+            Some(Sink::One(sender)) => sender.send(payload).is_ok(),
+            // Full: without a sender the stream ends after what it has.
+            Some(Sink::Many(_)) => true,
             None => false,
         }
     }
@@ -274,11 +267,6 @@ impl Drop for Expected {
         };
         route.requests -= 1;
         if route.requests > 0 {
-            return;
-        }
-        if !route.subscribed.initialized() {
-            // Never granted: the session has undone it, or will.
-            state.routes.remove(&self.key);
             return;
         }
         route.unused_since = Some(now);

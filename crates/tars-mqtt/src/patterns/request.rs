@@ -24,6 +24,13 @@ use crate::stats::count;
 
 /// A request that does not say yet where its replies come: call
 /// [`reply_on`](Request::reply_on) before `.await`.
+///
+/// ```compile_fail
+/// # async fn example(client: tars_mqtt::Client) {
+/// let data = serde_json::json!({});
+/// client.request::<tars_mqtt::Data>("llm/request", "llm.request", &data).await;
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct NoReplyTopic(pub(super) ());
 

@@ -36,6 +36,23 @@ pub(crate) fn counting(
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_is_dropped_when_it_was_granted_already_is_undone_too() {
+    let broker = MemoryBroker::new();
+    let client = connected(&broker, "svc").await;
+    let mut subscribing = client.subscribe("a", async |_: InboundMessage| ()).into_future();
+    assert!((&mut subscribing).now_or_never().is_none());
+    settle().await;
+    assert_eq!(
+        broker.subscriptions("svc").len(),
+        1,
+        "granted, and nobody has looked yet"
+    );
+    drop(subscribing);
+    settle().await;
+    assert_eq!(broker.subscriptions("svc"), []);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_handler_that_comes_back_after_a_refused_replacement_still_runs_one_at_a_time() {
     let broker = MemoryBroker::new();
     let client = connected(&broker, "svc").await;
