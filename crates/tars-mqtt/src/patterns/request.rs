@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tars_contracts::{Envelope, TopicError, TopicFilter, TopicName};
+use tars_contracts::{Envelope, Event, TopicError, TopicFilter, TopicName};
 use tars_ports::{Error, ErrorKind, Message, QoS};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -119,6 +119,48 @@ impl Client {
             publish,
             event_type,
         ))
+    }
+}
+
+impl Client {
+    /// Sends a typed event and waits for another as its reply: as
+    /// [`request`](Self::request), with topics, types and the request's QoS from the types.
+    /// Of the events on the reply's topic only those of its type are replies.
+    ///
+    /// ```
+    /// use serde::{Deserialize, Serialize};
+    /// use tars_mqtt::{Client, Error, Event};
+    ///
+    /// #[derive(Serialize, Deserialize, Event)]
+    /// #[event(type = "memory.query", topic = "memory/query", qos = 1)]
+    /// struct Query { text: String }
+    ///
+    /// #[derive(Serialize, Deserialize, Event)]
+    /// #[event(type = "memory.results", topic = "memory/results", qos = 1)]
+    /// struct Results { found: Vec<String> }
+    ///
+    /// # async fn example(client: Client) -> Result<(), Error> {
+    /// let results = client.ask::<Results>(&Query { text: "tea".into() }).await?;
+    /// println!("{:?}", results.data.found);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn ask<R: Event>(&self, event: &(impl Event + Serialize)) -> Request<R> {
+        // Named here, so that `ask::<R>` takes one type.
+        fn call<E: Event + Serialize>(client: &Client, event: &E) -> Call {
+            let call = Call::new(
+                client.shared().clone(),
+                Some(client.clone()),
+                client.send(event),
+                E::TYPE,
+            );
+            call.qos(E::QOS)
+        }
+        Request {
+            call: call(self, event).reply_type(R::TYPE),
+            on: ReplyOn(R::filter()),
+            reply: PhantomData,
+        }
     }
 }
 

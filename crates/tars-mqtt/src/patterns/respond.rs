@@ -13,7 +13,7 @@ use super::answers::Answers;
 use super::error_reply::ErrorReply;
 use crate::client::Client;
 use crate::context::Context;
-use crate::handler::{FromMessage, HandlerError, Invalid};
+use crate::handler::{Arguments, Awaited, Function, HandlerError, Invalid};
 use crate::stats::count;
 use crate::subscribe::{Route, Subscribe};
 
@@ -33,20 +33,21 @@ pub trait Answer {
     fn into_answer(self) -> Result<Box<RawValue>, HandlerError>;
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: Serialize, E: Into<HandlerError>> Answer for Result<T, E> {
     fn into_answer(self) -> Result<Box<RawValue>, HandlerError> {
         Ok(to_raw_value(&self.map_err(Into::into)?)?)
     }
 }
 
-/// An async function that answers requests: up to four
-/// [`FromMessage`] arguments as a [`Handler`](crate::Handler), and a
-/// `Result` with the reply's data. `Args` is the tuple of its arguments.
+/// An async function that answers requests: one to four arguments, each of them
+/// [`FromMessage`](crate::FromMessage), and a `Result` with the reply's data. `Args` is the
+/// tuple of its arguments.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a responder",
-    label = "not a responder",
-    note = "a responder is an async function or `|…| async move {{ … }}` of up to four arguments, each of them \
-            `Envelope<T>`, `InboundMessage`, `Bytes`, `TopicName` or `Context`, that returns `Result<T, E>`"
+    label = "not an async function of one to four arguments",
+    note = "a responder is an async function or closure with one to four arguments that returns `Result<T, E>`: \
+            `async |request: Envelope<T>, context: Context| {{ … }}`"
 )]
 pub trait Responder<Args>: Send + Sync + 'static {
     /// Starts a run.
@@ -56,25 +57,16 @@ pub trait Responder<Args>: Send + Sync + 'static {
     fn call(&self, context: &Context) -> Result<ResponderFuture, Invalid>;
 }
 
-macro_rules! responder {
-    ($($argument:ident),*) => {
-        impl<F, Run, $($argument),*> Responder<($($argument,)*)> for F
-        where
-            F: Fn($($argument),*) -> Run + Send + Sync + 'static,
-            Run: Future<Output: Answer> + Send + 'static,
-            $($argument: FromMessage,)*
-        {
-            fn call(&self, context: &Context) -> Result<ResponderFuture, Invalid> {
-                let run = self($($argument::from_message(context)?),*);
-                Ok(Box::pin(async move { run.await.into_answer() }))
-            }
-        }
-    };
+impl<F, Args> Responder<Args> for F
+where
+    F: Function<Args, Returned: Awaited<Output: Answer> + Send + 'static> + Send + Sync + 'static,
+    Args: Arguments,
+{
+    fn call(&self, context: &Context) -> Result<ResponderFuture, Invalid> {
+        let run = self.call_with(Args::from_message(context)?);
+        Ok(Box::pin(async { run.await.into_answer() }))
+    }
 }
-responder!(A);
-responder!(A, B);
-responder!(A, B, C);
-responder!(A, B, C, D);
 
 impl Client {
     /// Answers requests: what `responder` returns is published to `reply_topic` as an

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tars_mqtt::{Client, Context, Data, Envelope, Error, ErrorKind, ErrorReply, InboundMessage, Message, QoS, State};
+use tars_mqtt::{
+    Client, Context, Data, Envelope, Error, ErrorKind, ErrorReply, Event, InboundMessage, Message, QoS, State,
+};
 use tars_testkit::memory::MemoryBroker;
 
 use crate::{Seen, config, connected, connected_with, payload_text, secs, settle};
@@ -288,6 +290,48 @@ async fn an_error_reply_comes_back_as_an_error_with_the_peer_s_words() {
         text.contains("request asked to ask") && text.contains("no tea"),
         "{text}"
     );
+}
+
+#[derive(Debug, Serialize, Deserialize, Event)]
+#[event(type = "asked", topic = "ask/{of}", qos = 1)]
+struct Question {
+    of: String,
+    n: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize, Event)]
+#[event(type = "answered", topic = "answer/{to}")]
+struct TypedAnswer {
+    to: String,
+    n: u64,
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_are_asked_and_answered_without_strings() {
+    let broker = MemoryBroker::new();
+    let (peer, client) = (connected(&broker, "peer").await, connected(&broker, "svc").await);
+    peer.on(async |question: Envelope<Question>, context: Context| {
+        // Another event with the same id on the way: it is of another type.
+        context
+            .reply("answer/progress", "progress", &json!({"percent": 50}))
+            .await?;
+        let Question { of, n } = question.data;
+        let answer = TypedAnswer { to: of, n };
+        context.reply("answer/svc", TypedAnswer::TYPE, &answer).await.map(drop)
+    })
+    .await
+    .unwrap();
+    let question = Question { of: "me".into(), n: 3 };
+    let answer = client.ask::<TypedAnswer>(&question).await.unwrap();
+    assert_eq!((answer.data.n, answer.data.to.as_str()), (3, "me"));
+    let asked = broker
+        .published()
+        .into_iter()
+        .find(|message| message.topic.as_str() == "ask/me");
+    assert_eq!(asked.unwrap().qos, QoS::AtLeastOnce);
+    let misfit = Question { of: "a/b".into(), n: 3 };
+    let error = client.ask::<TypedAnswer>(&misfit).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidTopic);
 }
 
 #[tokio::test(start_paused = true)]
