@@ -100,33 +100,31 @@ impl Plan {
 /// Plays the schedule, and looks at what came of it. `tell` is given a line now and then.
 pub async fn run(plan: &Plan, mut tell: impl FnMut(String)) -> Report {
     let mut report = Report::new(plan);
-    let mut world = match World::begin(&plan.adapter, plan.program.clone()).await {
-        Ok(world) => world,
-        Err(why) => {
-            report.problem(format!("it could not begin: {why}"));
-            return report;
+    if let Err(why) = verdict(plan, &mut report, &mut tell).await {
+        report.problem(why);
+    }
+    if report.is_good() && !plan.acknowledges_after_success() {
+        tell(format!("what {0} kills and {0} restarts cost ...", plan.measured));
+        if let Err(why) = measure(plan, &mut report).await {
+            report.problem(why);
         }
-    };
-    if let Err(why) = play(plan, &mut world, &mut report, &mut tell).await {
+    }
+    report
+}
+
+async fn verdict(plan: &Plan, report: &mut Report, tell: &mut impl FnMut(String)) -> Result<(), String> {
+    let mut world = World::begin(plan).await?;
+    let played = play(plan, &mut world, report, tell).await;
+    // Whatever would come twice has the time to, before everything ends.
+    let ended = world.end().await;
+    for why in [played, ended].into_iter().filter_map(Result::err) {
         report.problem(why);
     }
     world.ledger.read(|book| report.take(book));
-    if report.is_good() && !plan.acknowledges_after_success() {
-        tell(format!("what {0} kills and {0} restarts cost ...", plan.measured));
-        for fault in [Fault::KillWorker as fn(usize) -> Fault, Fault::RestartWorker] {
-            match cost(&mut world, fault, plan.measured).await {
-                Ok(lost) => report.cost(fault(0), plan.measured, lost),
-                Err(why) => report.problem(why),
-            }
-        }
-    }
-    if let Err(why) = world.end().await {
-        report.problem(why);
-    }
     if !report.is_good() {
         report.logs = Some(world.keep_logs());
     }
-    report
+    Ok(())
 }
 
 async fn play(
@@ -154,25 +152,28 @@ async fn play(
     world.quiet().await?;
     world.drain().await?;
     report.memory(&world.memory());
-    report.time = begin.elapsed();
     Ok(())
 }
 
-/// Does this to workers so often, without any other fault; how many messages were never handled.
-async fn cost(world: &mut World, fault: fn(usize) -> Fault, times: usize) -> Result<usize, String> {
-    let missing = |world: &World| world.ledger.read(|book| book.left());
-    let before = missing(world);
-    world.tell_sources(Command::Go).await?;
-    for service in fleet::mortals().cycle().take(times) {
-        let step = Step {
-            fault: fault(service),
-            lasts: Duration::ZERO,
-            then: Duration::from_millis(500),
-        };
-        world.step(step).await?;
+/// Ends workers without any other fault; how many messages are never handled for that.
+async fn measure(plan: &Plan, report: &mut Report) -> Result<(), String> {
+    let mut world = World::begin(plan).await?;
+    let mut missing = 0;
+    for fault in [Fault::KillWorker as fn(usize) -> Fault, Fault::RestartWorker] {
+        world.tell_sources(Command::Go).await?;
+        for service in fleet::mortals().cycle().take(plan.measured) {
+            let step = Step {
+                fault: fault(service),
+                lasts: Duration::ZERO,
+                then: Duration::from_millis(500),
+            };
+            world.step(step).await?;
+        }
+        world.quiet().await?;
+        // It ends when nothing more comes; what is missing then is what was to be measured.
+        let _ = world.drain().await;
+        let before = std::mem::replace(&mut missing, world.ledger.read(|book| book.left()));
+        report.cost(fault(0), plan.measured, missing - before);
     }
-    world.quiet().await?;
-    // It ends when nothing more comes; what is missing then is what was to be measured.
-    let _ = world.drain().await;
-    Ok(missing(world) - before)
+    world.end().await
 }

@@ -29,7 +29,7 @@ pub struct Report {
     attempted: u64,
     accepted: u64,
     problems: Vec<String>,
-    pub(super) time: Duration,
+    time: Duration,
     /// Of ends of a service, beyond the verdict.
     costs: Vec<String>,
     pub(super) logs: Option<PathBuf>,
@@ -100,6 +100,7 @@ impl Report {
     }
 
     pub(super) fn take(&mut self, book: &Book) {
+        self.time = self.begin.elapsed();
         self.attempted = book.attempted();
         self.accepted = book.accepted();
         self.problems.extend(book.problems.iter().cloned());

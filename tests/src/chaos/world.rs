@@ -11,6 +11,7 @@ use tars_testkit::proxy::{Direction, Proxy};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::Plan;
 use super::fleet::{FLEET, Role, sources, workers};
 use super::ledger::{Book, Ledger};
 use super::line::{Command, Event};
@@ -46,7 +47,7 @@ pub(super) struct World {
 
 impl World {
     /// Starts everything; returns when all subscriptions are granted and saved.
-    pub(super) async fn begin(adapter: &str, program: PathBuf) -> Result<Self, String> {
+    pub(super) async fn begin(plan: &Plan) -> Result<Self, String> {
         let broker = Mosquitto::builder()
             .persistence(true)
             // After so many changes, such as a message that has to wait for a client.
@@ -70,8 +71,8 @@ impl World {
             links,
             services: Vec::new(),
             ailments: Vec::new(),
-            adapter: adapter.to_owned(),
-            program,
+            adapter: plan.adapter.clone(),
+            program: plan.program.clone(),
             folder: TempDir::with_prefix("tars-chaos-").map_err(|error| format!("no folder: {error}"))?,
         };
         // The workers first: what is published before they subscribed is not theirs.
@@ -200,10 +201,12 @@ impl World {
             match ailment {
                 Ailment::BlackHole(service, direction) => {
                     let link = &self.links[service];
-                    // Bytes are missing on every link that it had: none of them may go on.
+                    // Bytes are missing on every link that it has: none of them may go on.
+                    link.refuse(true).await;
                     link.cut();
+                    link.wait_for_connections(0).await;
                     link.black_hole(direction, false);
-                    link.cut();
+                    link.refuse(false).await;
                 }
                 Ailment::Refuse(service) => self.links[service].refuse(false).await,
                 Ailment::Broker => {

@@ -157,7 +157,6 @@ impl Process {
                 .map(|file| (file.ino(), file.modified().ok()))
         };
         let before = version();
-        self.signal(Signal::USR1)?;
         let deadline = Instant::now() + PATIENCE;
         while version() == before {
             if Instant::now() >= deadline {
@@ -166,6 +165,8 @@ impl Process {
                     log: read_end_of_log(folder),
                 });
             }
+            // Again and again: what comes while it saves is forgotten at the end of that.
+            self.signal(Signal::USR1)?;
             // A file that is replaced tells nobody: there is nothing to await.
             sleep(LOOK).await;
         }
