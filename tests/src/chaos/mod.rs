@@ -67,7 +67,7 @@ pub struct Plan {
     pub service_kills: u64,
     /// Messages accepted.
     pub messages: u64,
-    /// How many kills and restarts to measure an adapter over that acknowledges on receipt.
+    /// How many kills and restarts to measure an adapter over that acknowledges on receipt; 0 for none.
     pub measured: usize,
     /// The program of the services, `chaos_service` of this package.
     pub program: PathBuf,
@@ -103,7 +103,7 @@ pub async fn run(plan: &Plan, mut tell: impl FnMut(String)) -> Report {
     if let Err(why) = verdict(plan, &mut report, &mut tell).await {
         report.problem(why);
     }
-    if report.is_good() && !plan.acknowledges_after_success() {
+    if report.is_good() && !plan.acknowledges_after_success() && plan.measured > 0 {
         tell(format!("what {0} kills and {0} restarts cost ...", plan.measured));
         if let Err(why) = measure(plan, &mut report).await {
             report.problem(why);
