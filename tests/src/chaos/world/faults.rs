@@ -21,6 +21,7 @@ pub(super) enum Ailment {
     Broker,
     Service(usize),
 }
+
 impl World {
     /// Does a step, and lets the time pass until the next.
     pub(in crate::chaos) async fn step(&mut self, step: Step) -> Result<(), String> {
