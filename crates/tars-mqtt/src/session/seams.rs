@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
 use tars_ports::{ConnectOptions, Connected, Credentials, EndReason, Ended, Error, ErrorKind, SessionState};
 use tokio::sync::oneshot;
 use tokio::task::unconstrained;
@@ -184,10 +184,13 @@ impl Session {
         let Phase::Online(mut online) = std::mem::replace(&mut self.phase, Phase::Offline) else {
             return None;
         };
-        // A PUBACK may have come right before the end: what it settled is settled. Unconstrained,
-        // or tokio would call the rest pending when this task has done much in one go.
-        while let Some(Some(flight)) = unconstrained(online.in_flight.next()).now_or_never() {
-            self.settled(flight);
+        // A PUBACK may have come right before the end: what it settled is settled. Each flight
+        // is asked itself, and unconstrained: at the end of tokio's budget for one turn, those
+        // that are ready say they are not, and are not in the queue of the ready ones either.
+        for flight in std::mem::take(&mut online.in_flight) {
+            if let Some(flight) = unconstrained(flight).now_or_never() {
+                self.settled(flight);
+            }
         }
         if let Some(health) = &mut self.health {
             health.connection_ended();
