@@ -106,7 +106,13 @@ fn tests() -> Result<()> {
         .variable(python::VARIABLE, python::chosen()?)
         .run()?;
     // Each ends by itself and fails if what it shows is not so.
-    for example in ["swap_adapter", "batching", "custom_wrapper", "testing_a_service"] {
+    for example in [
+        "swap_adapter",
+        "batching",
+        "custom_wrapper",
+        "testing_a_service",
+        "readiness",
+    ] {
         let line = Line::cargo("run --quiet --package tars-mqtt --all-features --example");
         line.words(example).run()?;
     }

@@ -63,7 +63,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
 
     // The receipt is for those who want to know; a reading goes out without it as well.
     for number in 0..READINGS / 2 {
-        let _ = batches.add("sensors/temperature", &json!({"number": number})).await?;
+        drop(batches.add("sensors/temperature", &json!({"number": number})).await?);
     }
     batches.flush().await;
     let mut numbers = BTreeSet::new();
@@ -72,7 +72,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     println!("the broker goes away");
     broker.stop().await?;
     for number in READINGS / 2..READINGS {
-        let _ = batches.add("sensors/temperature", &json!({"number": number})).await?;
+        drop(batches.add("sensors/temperature", &json!({"number": number})).await?);
     }
     println!("the broker comes back; kept meanwhile: {}", batches.stats().pending);
     broker.start_again().await?;

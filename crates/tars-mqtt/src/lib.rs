@@ -42,6 +42,7 @@ mod hooks;
 mod lifecycle;
 mod patterns;
 mod publish;
+mod readiness;
 mod run;
 mod service;
 mod session;

@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) restored: watch::Sender<u64>,
     pub(crate) live: ArcSwapOption<Live>,
     pub(crate) state: watch::Sender<State>,
+    /// Connected, and everything subscribed is granted.
+    pub(crate) ready: watch::Sender<bool>,
     pub(crate) events: broadcast::Sender<LifecycleEvent>,
     pub(crate) hooks: Hooks,
     /// Messages without a subscription.
@@ -58,6 +60,7 @@ impl Shared {
             stats,
             live: ArcSwapOption::empty(),
             state: watch::Sender::new(State::Created),
+            ready: watch::Sender::new(false),
             events: broadcast::Sender::new(64),
             hooks,
             unrouted: Burst::default(),
@@ -75,6 +78,11 @@ impl Shared {
     pub(crate) fn set_state(&self, state: State) {
         self.state
             .send_if_modified(|current| std::mem::replace(current, state) != state);
+    }
+
+    pub(crate) fn set_ready(&self, ready: bool) {
+        self.ready
+            .send_if_modified(|current| std::mem::replace(current, ready) != ready);
     }
 
     /// Tells whoever listens; nobody has to.

@@ -145,6 +145,7 @@ impl Session {
                 return report;
             }
             self.advance();
+            self.tell_readiness();
             self.complain();
             if self.has_drained()
                 && let Some(report) = self.finish().await
@@ -152,6 +153,12 @@ impl Session {
                 return report;
             }
         }
+    }
+
+    fn tell_readiness(&self) {
+        let connected = self.online().is_some_and(|online| online.restored);
+        let ready = connected && self.drain.is_none() && self.subscriptions.are_complete();
+        self.shared.set_ready(ready);
     }
 
     async fn handle(&mut self, event: Event) -> Option<ShutdownReport> {
@@ -293,6 +300,7 @@ impl Drop for Session {
     /// However it goes, nobody waits for it any more: its runtime may end under it.
     fn drop(&mut self) {
         self.shared.live.store(None);
+        self.shared.set_ready(false);
         self.shared.close();
         let why = "the client's task has ended";
         self.shared.outbox.fail_all(ErrorKind::Closed, why);

@@ -61,6 +61,8 @@ pub(crate) struct Subscriptions {
     echo: Option<TopicFilter>,
     /// Nothing has changed since the last comparison found nothing to do.
     quiet: bool,
+    /// What the last comparison found: the broker has granted every filter with a handler.
+    complete: bool,
 }
 
 impl Subscriptions {
@@ -79,6 +81,7 @@ impl Subscriptions {
             self.wire.values_mut().for_each(|has| *has = None);
         }
         self.in_doubt = false;
+        self.complete = false;
         self.refused.clear();
         // What was under way with the old connection is asked for again.
         for pending in self.pending.values_mut().flatten() {
@@ -176,6 +179,7 @@ impl Subscriptions {
         if self.quiet {
             return None;
         }
+        self.complete = dispatch.entries().all(|entry| self.is_granted(entry));
         let wanted = self.wanted(dispatch);
         let missing: Vec<_> = wanted
             .iter()
@@ -211,6 +215,16 @@ impl Subscriptions {
             .collect();
         self.quiet = extra.is_empty();
         (!self.quiet).then(|| Step::Unsubscribe(extra.into_iter().collect()))
+    }
+
+    /// Whether the broker has granted all that somebody subscribed to. Reply topics of
+    /// requests do not count.
+    pub(crate) fn are_complete(&self) -> bool {
+        self.complete
+    }
+
+    fn is_granted(&self, entry: &Entry) -> bool {
+        entry.slot.is_own() || self.wire.get(&entry.filter).is_some_and(Option::is_some)
     }
 
     /// Somebody waits who wants the retained messages.

@@ -15,6 +15,7 @@ mod overlap;
 mod panics;
 mod pitfalls;
 mod publishing;
+mod readiness;
 mod receiving;
 mod reconnecting;
 mod replacing;
