@@ -12,6 +12,7 @@ pub(crate) struct Line {
     program: String,
     arguments: Vec<String>,
     variables: Vec<(&'static str, String)>,
+    without: Vec<&'static str>,
 }
 
 impl Line {
@@ -20,6 +21,7 @@ impl Line {
             program: program.to_owned(),
             arguments: Vec::new(),
             variables: Vec::new(),
+            without: Vec::new(),
         }
     }
 
@@ -44,6 +46,12 @@ impl Line {
         self
     }
 
+    /// Whatever value this variable has around it, here it has none.
+    pub(crate) fn without(mut self, name: &'static str) -> Self {
+        self.without.push(name);
+        self
+    }
+
     /// To be started by other means than those here.
     pub(crate) fn command(&self) -> Command {
         let cargo = std::env::var("CARGO").ok().filter(|_| self.program == "cargo");
@@ -52,6 +60,9 @@ impl Line {
             .args(&self.arguments)
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .current_dir(root());
+        for name in &self.without {
+            command.env_remove(name);
+        }
         command
     }
 
@@ -95,6 +106,9 @@ impl Line {
 /// As it would be typed.
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.without.is_empty() {
+            write!(f, "env -u {} ", self.without.join(" -u "))?;
+        }
         for (name, value) in &self.variables {
             write!(f, "{name}={} ", quoted(value))?;
         }

@@ -1,9 +1,10 @@
 //! What `test` and `integration` do, step by step, with progress, times and a summary.
 
+use std::fs;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 
 use crate::command::{Line, root};
 use crate::{demo, python, rules, tools};
@@ -106,17 +107,25 @@ fn tests() -> Result<()> {
         .variable(python::VARIABLE, python::chosen()?)
         .run()?;
     // Each ends by itself and fails if what it shows is not so.
-    for example in [
-        "swap_adapter",
-        "batching",
-        "custom_wrapper",
-        "testing_a_service",
-        "readiness",
-    ] {
-        let line = Line::cargo("run --quiet --package tars-mqtt --all-features --example");
-        line.words(example).run()?;
+    for example in examples()? {
+        Line::cargo("run --quiet --package tars-mqtt --all-features --example")
+            .words(&example)
+            .without("MQTT_URL") // with the broker inside it
+            .run()?;
     }
     Ok(())
+}
+
+/// The names of the facade's examples: all there are.
+fn examples() -> Result<Vec<String>> {
+    let folder = root().join("crates/tars-mqtt/examples");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        names.extend(name.strip_suffix(".rs").map(str::to_owned));
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// Which adapter the table is for; all, if not set.
@@ -282,6 +291,12 @@ mod tests {
         let error = run("test", &steps, &Selection::default()).map_err(|error| error.to_string());
         let expected = "failed at step 1, bad: `x` failed\nto repeat this step alone: cargo xtask test --only bad";
         assert!(error.is_err_and(|text| text.contains(expected)));
+    }
+
+    #[test]
+    fn the_examples_are_found() {
+        let names = examples().unwrap();
+        assert!(names.contains(&"quickstart".to_owned()) && !names.contains(&"broker".to_owned()));
     }
 
     #[test]

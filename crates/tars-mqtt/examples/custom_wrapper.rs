@@ -5,17 +5,15 @@
 //! cargo run -p tars-mqtt --example custom_wrapper
 //! ```
 
-use std::error::Error as StdError;
-use std::time::Duration;
+mod broker;
 
+use broker::{Broker, soon};
 use serde::Deserialize;
 use serde_json::json;
 use tars_mqtt::layers::{EventPublisher, Events, Layer, LayerExt, Retry, RetryPublisher};
 use tars_mqtt::ports::{Publisher, TryPublishError};
 use tars_mqtt::{Client, Config, Envelope, Error, ErrorKind, Fate, Message, QoS, Receipt};
-use tars_testkit::embedded::EmbeddedBroker;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 
 /// A layer: a service publishes below its own name and nowhere else.
 struct Below(&'static str);
@@ -96,9 +94,9 @@ struct Transcript {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn StdError + Send + Sync>> {
-    let mut broker = EmbeddedBroker::start().await?;
-    let config = |client_id: &str| Config::builder().url(broker.url()).client_id(client_id).build();
+async fn main() -> Result<(), broker::Error> {
+    let broker = Broker::find().await?;
+    let config = |client_id: &str| broker.config(client_id).build();
 
     let screen = Client::new(config("screen")?)?;
     screen.connect().await?;
@@ -114,9 +112,7 @@ async fn main() -> Result<(), Box<dyn StdError + Send + Sync>> {
     stt.publish_final("hello world", 0.95).await?;
     let mut texts = Vec::new();
     while texts.len() < 2 {
-        let transcript = timeout(Duration::from_secs(30), inbox.recv())
-            .await?
-            .ok_or("the screen is gone")?;
+        let transcript = soon(inbox.recv()).await?.ok_or("the screen is gone")?;
         println!(
             "{} from {}: {}",
             transcript.event_type, transcript.source, transcript.data.text
@@ -132,7 +128,6 @@ async fn main() -> Result<(), Box<dyn StdError + Send + Sync>> {
 
     stt.shutdown().await;
     screen.shutdown().await;
-    broker.stop().await?;
     // MQTT keeps the order of one QoS only, and these are two.
     texts.sort();
     let expected = [("hello".to_owned(), false), ("hello world".to_owned(), true)];

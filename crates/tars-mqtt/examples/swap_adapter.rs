@@ -7,13 +7,12 @@
 //!
 //! A service chooses with `MQTT_ADAPTER=rumqttc|paho`; no line of it changes.
 
-use std::error::Error;
-use std::time::Duration;
+mod broker;
 
+use broker::{Broker, Error, soon};
 use serde::Deserialize;
 use serde_json::json;
-use tars_mqtt::{Adapter, Client, Config, Context, Envelope, QoS};
-use tars_testkit::embedded::EmbeddedBroker;
+use tars_mqtt::{Adapter, Client, Context, Envelope, QoS};
 use tokio::sync::mpsc;
 
 #[derive(Deserialize)]
@@ -27,7 +26,7 @@ struct Answer {
 }
 
 /// The service: it knows nothing of adapters.
-async fn service(client: &Client) -> Result<Vec<String>, Box<dyn Error + Send + Sync>> {
+async fn service(client: &Client) -> Result<Vec<String>, Error> {
     let answer = async |question: Envelope<Question>, context: Context| {
         let length = question.data.text.chars().count();
         context
@@ -47,7 +46,7 @@ async fn service(client: &Client) -> Result<Vec<String>, Box<dyn Error + Send + 
     for text in ["cargo", "Endurance", "日本語"] {
         let ask = client.publish_event("count/ask", "count.ask", &json!({ "text": text }));
         let id = ask.correlation_id(format!("ask-{text}")).qos(QoS::ExactlyOnce).await?;
-        let answer = tokio::time::timeout(Duration::from_secs(10), inbox.recv()).await?;
+        let answer = soon(inbox.recv()).await?;
         let (answered, length) = answer.ok_or("no answer")?;
         lines.push(format!(
             "{text:?} has {length} characters (asked {id}, answered {answered})"
@@ -57,25 +56,20 @@ async fn service(client: &Client) -> Result<Vec<String>, Box<dyn Error + Send + 
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    let mut broker = EmbeddedBroker::start().await?;
+async fn main() -> Result<(), Error> {
+    let broker = Broker::find().await?;
     let mut outputs = Vec::new();
     for adapter in [Adapter::Rumqttc, Adapter::Paho] {
         if !adapter.is_compiled_in() {
             println!("{}: not compiled in (turn on the feature of its name)", adapter.name());
             continue;
         }
-        let config = Config::builder()
-            .url(broker.url())
-            .client_id("swap")
-            .adapter(adapter)
-            .build()?;
+        let config = broker.config("swap").adapter(adapter).build()?;
         let output = Client::run(config, async |client: Client| service(&client).await).await?;
         println!("{}:", adapter.name());
         output.iter().for_each(|line| println!("  {line}"));
         outputs.push(output);
     }
-    broker.stop().await?;
     let same = outputs.windows(2).all(|pair| pair[0] == pair[1]);
     println!(
         "swap_adapter: {}",

@@ -135,8 +135,9 @@ async fn with_limited_attempts_every_item_learns_the_reason() {
         );
     }
     assert_eq!(batches.stats().failed, 2);
-    batches.add("a", &3).await.unwrap();
+    let receipt = batches.add("a", &3).await.unwrap();
     batches.shutdown().await;
+    receipt.await.unwrap();
     assert_eq!(flaky.arrived().len(), 1);
 }
 
@@ -242,7 +243,7 @@ proptest! {
             let batches = flaky.clone().layer(layer);
             let sent: Vec<Value> = sizes.iter().map(|size| json!({"text": "ä".repeat(*size / 2)})).collect();
             for item in &sent {
-                let _ = batches.add("some/topic", item).await.unwrap();
+                drop(batches.add("some/topic", item).await.unwrap());
             }
             batches.shutdown().await;
             let arrived = flaky.arrived();
