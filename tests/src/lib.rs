@@ -12,6 +12,8 @@ mod documents {
     struct Architecture;
     #[doc = include_str!("../../docs/configuration.md")]
     struct Configuration;
+    #[doc = include_str!("../../docs/observability.md")]
+    struct Observability;
     #[doc = include_str!("../../docs/reliability.md")]
     struct Reliability;
     #[doc = include_str!("../../docs/testing.md")]

@@ -34,6 +34,11 @@ impl Context {
         }
     }
 
+    /// The span of the message.
+    pub(crate) fn span(&self) -> &tracing::Span {
+        &self.received.span
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }

@@ -72,6 +72,6 @@ impl Hooks {
 
 fn guarded(what: &str, hook: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(hook)).is_err() {
-        tracing::error!("the hook for {what} panicked");
+        tracing::error!(hook = what, "a hook panicked");
     }
 }

@@ -47,6 +47,7 @@ mod run;
 mod service;
 mod session;
 mod shared;
+mod spans;
 mod stats;
 mod subscribe;
 #[cfg(feature = "testing")]

@@ -11,9 +11,11 @@ use serde::Serialize;
 use tars_contracts::{ContractError, TopicName, fresh_id, unix_now, write_envelope};
 use tars_ports::{Error, ErrorKind, Fate, Message, PublisherExt, QoS, Receipt, TryPublishError};
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::event::Event;
 use crate::shared::Shared;
+use crate::spans;
 use crate::stats::count;
 
 /// About 31 years, which no clock overflows: as good as without a limit.
@@ -245,17 +247,18 @@ impl Shared {
         let taken = std::mem::replace(message, Err(Error::new(ErrorKind::Internal, "the message was taken")));
         match taken.and_then(|message| {
             self.check(&message)?;
+            let span = spans::publish(&message);
             match live.connection.try_publish(message) {
-                Ok(_settled) => Ok(None),
+                Ok(_settled) => {
+                    self.taken_over(&span);
+                    Ok(None)
+                }
                 Err(TryPublishError::Full(message)) => Ok(Some(message)),
                 Err(TryPublishError::Failed(error)) => Err(error),
                 Err(_) => Err(Error::new(ErrorKind::Internal, "the adapter gave an unknown answer")),
             }
         }) {
-            Ok(None) => {
-                count(&self.stats.published);
-                Some(Ok(()))
-            }
+            Ok(None) => Some(Ok(())),
             Ok(Some(back)) => {
                 *message = Ok(back);
                 None
@@ -264,10 +267,17 @@ impl Shared {
         }
     }
 
+    /// Counts a QoS 0 publish that a connection has taken over.
+    fn taken_over(&self, span: &Span) {
+        count(&self.stats.published);
+        tracing::debug!(parent: span, "published");
+    }
+
     /// Counts a publish that failed before anything of it was sent, and says so.
     fn not_taken_in(&self, error: Error, topic: Option<TopicName>) -> Error {
         count(&self.stats.publish_failed);
         let error = error.with_fate(Fate::NotSent);
+        tracing::debug!(topic = topic.as_ref().map(TopicName::as_str), %error, "a publish was not taken in");
         match topic {
             Some(topic) => error.while_doing(format_args!("publishing to {topic}")),
             None => error,
@@ -298,14 +308,17 @@ impl Shared {
         let deadline = Instant::now() + timeout.unwrap_or(self.config.publish_timeout).min(FOREVER);
         if message.qos == QoS::AtMostOnce {
             let live = self.live.load_full().ok_or_else(not_connected)?;
+            let span = spans::publish(&message);
             if fail_fast {
-                return now_or_full(live.connection.try_publish(message));
+                let receipt = now_or_full(live.connection.try_publish(message))?;
+                self.taken_over(&span);
+                return Ok(receipt);
             }
             let result = tokio::time::timeout_at(deadline, live.connection.publish(message)).await;
             let receipt = result.unwrap_or_else(|_| {
                 Err(Error::new(ErrorKind::Timeout, "the connection had no room in time").with_fate(Fate::NotSent))
             })?;
-            count(&self.stats.published);
+            self.taken_over(&span);
             return Ok(receipt);
         }
         if !self.was_connected() || fail_fast && self.live.load().is_none() {
@@ -347,8 +360,9 @@ impl Shared {
             let live = live
                 .as_deref()
                 .ok_or_else(|| TryPublishError::Failed(not_connected()))?;
+            let span = spans::publish(&message);
             let receipt = live.connection.try_publish(message)?;
-            count(&self.stats.published);
+            self.taken_over(&span);
             return Ok(receipt);
         }
         if !self.was_connected() {

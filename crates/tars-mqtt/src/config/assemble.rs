@@ -99,7 +99,7 @@ pub(super) fn assemble(builder: ConfigBuilder) -> Result<Config, Error> {
 
     // Also where there are problems: a misspelt variable may be their reason.
     for warning in &warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(problem = warning, "a setting is suspicious");
     }
     std::mem::take(&mut read.report).finish()?;
     let (Some(broker), Some(client_id)) = (broker, client_id) else {

@@ -115,7 +115,12 @@ mod tests {
             (QoS::AtMostOnce, QoS::AtLeastOnce, false),
         ] {
             let mut copies = Copies::default();
-            let received = Arc::new(Received::new(delivery(first), connection.clone(), None));
+            let received = Arc::new(Received::new(
+                delivery(first),
+                connection.clone(),
+                None,
+                tracing::Span::none(),
+            ));
             copies.note(&received, 2);
             assert_eq!(
                 copies.absorb(&delivery(second), connection.as_ref(), now),

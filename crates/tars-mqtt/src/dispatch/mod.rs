@@ -21,6 +21,7 @@ use tars_contracts::{TopicFilter, TopicName};
 use tars_ports::{AckOutcome, Connection, Delivery, QoS};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::Span;
 
 pub(crate) use self::dedupe::Key;
 pub use self::queue::Overflow;
@@ -38,6 +39,7 @@ use crate::burst::Burst;
 use crate::client::WeakClient;
 use crate::config::Config;
 use crate::shared::Shared;
+use crate::spans;
 use crate::stats::count;
 use crate::subscribe::{Acknowledge, RouteOptions, Target};
 
@@ -70,6 +72,8 @@ pub(crate) struct Entry {
     queue: Queue,
     /// Messages that its handler cannot take.
     invalid: Burst,
+    /// Runs of its handler that failed.
+    failed: Burst,
     /// If it is on.
     dedupe: Option<Dedupe<Job>>,
 }
@@ -93,6 +97,7 @@ impl Entry {
             options,
             target,
             invalid: Burst::default(),
+            failed: Burst::default(),
         }
     }
 
@@ -245,7 +250,14 @@ impl Dispatch {
         }
         let held = (delivery.qos != QoS::AtMostOnce && !reached.is_empty())
             .then(|| self.work.hold(delivery.topic.clone(), delivery.payload.len()));
-        let received = Arc::new(Received::new(delivery, connection.clone(), held));
+        // Own heartbeats are nobody's message.
+        let span = if own == Some(&delivery.topic) {
+            Span::none()
+        } else {
+            spans::receive(&delivery)
+        };
+        tracing::debug!(parent: &span, subscriptions = reached.len(), "received");
+        let received = Arc::new(Received::new(delivery, connection.clone(), held, span));
         if overlapping {
             self.copies.note(&received, filters);
         }

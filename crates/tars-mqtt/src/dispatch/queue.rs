@@ -195,7 +195,7 @@ mod tests {
         let mut told = 0;
         let mut push = || {
             let delivery = Delivery::new("a".parse().unwrap(), "x", QoS::AtMostOnce);
-            let received = Arc::new(Received::new(delivery, connection.clone(), None));
+            let received = Arc::new(Received::new(delivery, connection.clone(), None, tracing::Span::none()));
             if queue.push(Job::new(received, &"a".parse().unwrap(), &work)) == (Pushed::Dropped { first: true }) {
                 told += 1;
             }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tars_ports::{AckOutcome, AckToken, Connection, Delivery, QoS};
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::work::Hold;
 
@@ -22,13 +23,15 @@ pub(crate) struct Received {
     gone: OnceLock<Gone>,
     /// Its place among what the client has taken in, unless it is best effort.
     pub(super) held: Option<Hold>,
+    /// Open as long as somebody works on it.
+    pub(crate) span: Span,
 }
 
 /// When a message was let go of, if it was.
 pub(crate) type Gone = Arc<OnceLock<Instant>>;
 
 impl Received {
-    pub(crate) fn new(delivery: Delivery, connection: Arc<dyn Connection>, held: Option<Hold>) -> Self {
+    pub(crate) fn new(delivery: Delivery, connection: Arc<dyn Connection>, held: Option<Hold>, span: Span) -> Self {
         Self {
             held,
             delivery,
@@ -36,6 +39,7 @@ impl Received {
             open: AtomicUsize::new(0),
             copies: Mutex::default(),
             gone: OnceLock::new(),
+            span,
         }
     }
 

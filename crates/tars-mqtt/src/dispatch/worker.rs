@@ -11,6 +11,7 @@ use serde::Serialize;
 use tars_contracts::EnvelopeHead;
 use tars_ports::{Error, QoS};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::Entry;
 use super::dedupe::{Admission, Key};
@@ -21,6 +22,7 @@ use crate::handler::{Declined, HandlerError, Invalid};
 use crate::patterns::ErrorReply;
 use crate::publish::Publish;
 use crate::shared::Shared;
+use crate::spans::{self, Clock};
 use crate::stats::count;
 use crate::subscribe::{OnFailure, Target};
 
@@ -94,8 +96,7 @@ impl Worker {
 
     fn skip(&self, job: &Job) {
         count(&self.shared.stats.duplicates);
-        let (topic, filter) = (&job.delivery.topic, &self.entry.filter);
-        tracing::debug!(%topic, %filter, "a duplicate was skipped");
+        tracing::debug!(parent: &job.span, filter = %self.entry.filter, "a duplicate was skipped");
         finish(&self.entry, job);
     }
 }
@@ -113,26 +114,29 @@ async fn process(entry: &Entry, shared: &Arc<Shared>, context: &Context) -> bool
     let policy = &entry.options.on_failure;
     let mut attempt = 1;
     loop {
-        match run(entry, context).await {
+        let span = spans::handle(context.span(), &entry.filter, attempt, context);
+        let clock = Clock::start(&span);
+        let ended = run(entry, context).instrument(span.clone()).await;
+        match ended {
             Run::Succeeded => {
                 count(&shared.stats.handled);
-                tracing::debug!(topic = %context.topic(), filter = %entry.filter, attempt, "handled");
+                span.in_scope(|| tracing::debug!(elapsed_ms = clock.ms(), "handled"));
                 return true;
             }
             Run::PassedOver(event_type) => {
                 count(&shared.stats.passed_over);
-                tracing::debug!(topic = %context.topic(), filter = %entry.filter, event_type, "another handler's event");
+                span.in_scope(|| tracing::debug!(event_type, "another handler's event"));
                 return true;
             }
             Run::Invalid(invalid) => {
                 let failure = ErrorReply::new("invalid", invalid.reason());
-                shared.report_invalid(context, invalid, &entry.invalid);
+                span.in_scope(|| shared.report_invalid(context, invalid, &entry.invalid));
                 refuse(entry, context, &failure).await;
                 return false;
             }
             Run::Failed(failure) => {
                 count(&shared.stats.failed);
-                log_failure(entry, context, attempt, &failure.error);
+                span.in_scope(|| log_failure(entry, context, attempt, &failure.error));
                 if attempt <= policy.retries {
                     let factor = 1 << (attempt - 1).min(16);
                     tokio::time::sleep(policy.backoff.saturating_mul(factor).min(MAX_BACKOFF)).await;
@@ -212,6 +216,9 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 }
 
 fn log_failure(entry: &Entry, context: &Context, attempt: u32, reason: &str) {
+    let Some(unsaid) = entry.failed.say() else {
+        return tracing::debug!(attempt, reason, "a handler failed");
+    };
     let head = EnvelopeHead::peek(context.payload());
     tracing::warn!(
         topic = %context.topic(),
@@ -220,6 +227,7 @@ fn log_failure(entry: &Entry, context: &Context, attempt: u32, reason: &str) {
         correlation_id = head.as_ref().and_then(|head| head.correlation_id()),
         attempt,
         reason,
+        unsaid,
         "a handler failed",
     );
 }

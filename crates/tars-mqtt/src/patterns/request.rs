@@ -12,6 +12,7 @@ use tars_contracts::{Envelope, Event, TopicError, TopicFilter, TopicName};
 use tars_ports::{Error, ErrorKind, Message, QoS};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
 use super::error_reply::ErrorReply;
 use super::replies::{Expectation, Expected, Sink};
@@ -20,6 +21,7 @@ use crate::context::Context;
 use crate::lifecycle::State;
 use crate::publish::{EventId, Publish};
 use crate::shared::{Shared, closed};
+use crate::spans::{self, Clock};
 use crate::stats::count;
 
 /// A request that does not say yet where its replies come: call
@@ -266,6 +268,7 @@ pub(super) struct Ready {
     pub(super) client: Client,
     pub(super) expected: Expected,
     pub(super) message: Message,
+    pub(super) span: Span,
     /// After this nobody waits any more.
     deadline: Option<Instant>,
     /// For errors.
@@ -332,6 +335,7 @@ impl Call {
             "request {} to {} with replies on {filter}",
             self.event_type, message.topic
         );
+        let span = spans::request(&message, &filter);
         let expectation = Expectation {
             filter,
             request: (message.topic.clone(), self.event_type),
@@ -343,6 +347,7 @@ impl Call {
             client,
             expected,
             message,
+            span,
             deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
             what,
         })
@@ -360,6 +365,7 @@ impl Call {
                 error = ready.sent() => Err(error),
             }
         };
+        let clock = Clock::start(&ready.span);
         let replied = tokio::select! {
             biased;
             replied = exchange => replied,
@@ -369,6 +375,10 @@ impl Call {
                 Err(Error::new(ErrorKind::Timeout, what))
             }
         };
+        ready.span.in_scope(|| match &replied {
+            Ok(_) => tracing::debug!(elapsed_ms = clock.ms(), "a reply came"),
+            Err(error) => tracing::debug!(%error, elapsed_ms = clock.ms(), "no reply came"),
+        });
         replied
             .and_then(|payload| read(&payload, &ready.shared))
             .map_err(|error| error.while_doing(&ready.what))
@@ -393,7 +403,7 @@ impl Ready {
         loop {
             let limit = self.deadline.map(|at| at.saturating_duration_since(Instant::now()));
             let sent = async { shared.take_in(Ok(self.message.clone()), limit, false).await?.await };
-            match sent.await {
+            match sent.instrument(self.span.clone()).await {
                 // Until now the outbox would have sent it again by itself. What was
                 // confirmed on the connection before may have lost its reply with it.
                 Ok(_) => drop(restored.borrow_and_update()),

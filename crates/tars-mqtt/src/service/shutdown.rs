@@ -42,6 +42,7 @@ pub(crate) struct Drain {
     pub(crate) jobs: usize,
     pub(crate) unsettled: usize,
     pub(crate) unstarted: usize,
+    pub(crate) span: tracing::Span,
 }
 
 impl Drain {

@@ -9,6 +9,7 @@ use tars_contracts::HealthStatus;
 use tars_ports::{Error, ErrorKind, Incoming};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::Session;
 use super::link::Phase;
@@ -43,12 +44,17 @@ impl Session {
         let unstarted = self
             .dispatch
             .wind_down(|received| received.is_reliable() && (clean || !received.is_unacknowledged()));
+        let client_id = &self.shared.config.client_id;
+        let span = tracing::info_span!("disconnect", %client_id, ?ending);
+        let unsettled = self.shared.outbox.len();
+        span.in_scope(|| tracing::info!(%client_id, ?ending, unsettled, "finishing what is under way"));
         self.drain = Some(Drain {
             ending,
+            span,
             deadline: Instant::now() + self.shared.config.shutdown_timeout,
             replies: reply.into_iter().collect(),
             jobs: self.dispatch.work().jobs(),
-            unsettled: self.shared.outbox.len(),
+            unsettled,
             unstarted,
         });
         if !matches!(self.phase, Phase::Offline) {
@@ -58,7 +64,6 @@ impl Session {
         if let Some(health) = &mut self.health {
             health.set(HealthStatus::new(false).with_event("shutdown"), online, None);
         }
-        tracing::info!(client_id = %self.shared.config.client_id, ?ending, "finishing what is under way");
     }
 
     /// Whether an end in progress has nothing left to wait for.
@@ -81,6 +86,11 @@ impl Session {
     /// The end of an orderly end. Returns the report when the session is over.
     pub(super) async fn finish(&mut self) -> Option<ShutdownReport> {
         let drain = self.drain.take()?;
+        let span = drain.span.clone();
+        self.end(drain).instrument(span).await
+    }
+
+    async fn end(&mut self, drain: Drain) -> Option<ShutdownReport> {
         let cut_off = self.dispatch.stop().await;
         let (kind, why) = (
             drain.error_kind(),
@@ -98,7 +108,17 @@ impl Session {
             Ending::Disconnect => LifecycleEvent::Disconnected,
             Ending::Shutdown => LifecycleEvent::Shutdown,
         };
-        tracing::info!(client_id = %self.shared.config.client_id, ?report, "disconnected");
+        tracing::info!(
+            client_id = %self.shared.config.client_id,
+            ending = ?drain.ending,
+            handlers_finished = report.handlers_finished,
+            handlers_cut_off = report.handlers_cut_off,
+            unstarted = report.unstarted,
+            publishes_settled = report.publishes_settled,
+            publishes_unsettled = report.publishes_unsettled,
+            goodbye = report.disconnected,
+            "disconnected",
+        );
         self.shared.set_state(State::Disconnected);
         self.shared.emit(event);
         for reply in drain.replies {
@@ -120,7 +140,8 @@ impl Session {
         let farewell = tokio::time::timeout_at(until, online.connection.disconnect()).await;
         let disconnected = matches!(farewell, Ok(Ok(())));
         if !disconnected {
-            tracing::warn!("DISCONNECT could not be sent: the broker will publish the last will");
+            let client_id = &self.shared.config.client_id;
+            tracing::warn!(%client_id, "DISCONNECT could not be sent: the broker will publish the last will");
             online.connection.close();
         }
         // The connection's last word carries what the next one needs.
@@ -148,8 +169,7 @@ impl Session {
             drain.ending = Ending::Shutdown;
             return None;
         }
-        tracing::warn!(client_id = %self.shared.config.client_id, "the last handle was dropped without a shutdown");
-        Some(self.end_abruptly("the client was dropped").await)
+        Some(self.end_abruptly("the last handle was dropped").await)
     }
 
     /// Ends the session without asking anybody to finish.
@@ -163,6 +183,10 @@ impl Session {
         let cut_off = self.dispatch.stop().await;
         let unsettled = self.shared.outbox.fail_all(ErrorKind::Closed, why);
         self.fail_waiters(&Error::new(ErrorKind::Closed, why.to_owned()));
+        tracing::warn!(
+            client_id = %self.shared.config.client_id, why, handlers_cut_off = cut_off,
+            publishes_unsettled = unsettled, "ended without a shutdown",
+        );
         self.shared.set_state(State::Disconnected);
         self.shared.emit(LifecycleEvent::Shutdown);
         let report = ShutdownReport {
@@ -191,7 +215,7 @@ impl Session {
     pub(super) fn count_lost(&self, unsent: u64) {
         if unsent > 0 {
             self.shared.stats.lost_unsent.fetch_add(unsent, Ordering::Relaxed);
-            tracing::warn!(unsent, "QoS 0 messages were lost with the link");
+            tracing::warn!(client_id = %self.shared.config.client_id, unsent, "QoS 0 messages were lost with the link");
         }
     }
 }

@@ -275,7 +275,8 @@ impl Session {
                     }
                 }
                 if !restored.is_empty() {
-                    tracing::info!(filters = restored.len(), "subscriptions restored");
+                    let client_id = &self.shared.config.client_id;
+                    tracing::info!(%client_id, filters = restored.len(), "subscriptions restored");
                     self.shared
                         .emit(LifecycleEvent::SubscriptionsRestored { filters: restored });
                 }
@@ -288,7 +289,7 @@ impl Session {
             (step, Err(error)) => {
                 // A broker that does not answer this is not one to stay with: on a new
                 // connection everything is compared anew.
-                tracing::warn!(%error, "the broker did not answer");
+                tracing::warn!(client_id = %self.shared.config.client_id, %error, "the broker did not answer");
                 if let Step::Subscribe(filters) = step {
                     for (filter, _) in filters {
                         self.fail_pending(&filter, &error);
@@ -376,7 +377,8 @@ impl Session {
                 }
             }
             Pulse::Dead => {
-                tracing::warn!("three heartbeats in a row failed: the link is given up");
+                let client_id = &self.shared.config.client_id;
+                tracing::warn!(%client_id, "three heartbeats in a row failed: the link is given up");
                 online.given_up = true;
                 online.connection.close();
             }

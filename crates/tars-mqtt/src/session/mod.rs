@@ -34,6 +34,7 @@ pub(crate) use self::ending::Ending;
 use self::event::Event;
 use self::link::Phase;
 use self::subscriptions::{Pending, Place, SubscribeReply, Subscriptions, UnsubscribeReply, check_shape, check_shared};
+use self::trouble::Outage;
 use self::turns::Turns;
 use crate::burst::Burst;
 use crate::client::WeakClient;
@@ -90,6 +91,7 @@ pub(crate) struct Session {
     will_may_speak: bool,
     short_lived: u32,
     connect_failures: Burst,
+    outage: Option<Outage>,
     drain: Option<Drain>,
     turns: Turns,
 }
@@ -123,6 +125,7 @@ impl Session {
             will_may_speak: false,
             short_lived: 0,
             connect_failures: Burst::default(),
+            outage: None,
             drain: None,
             turns: Turns::default(),
             connector,
@@ -147,6 +150,7 @@ impl Session {
             self.advance();
             self.tell_readiness();
             self.complain();
+            self.say_caught_up();
             if self.has_drained()
                 && let Some(report) = self.finish().await
             {
@@ -223,6 +227,8 @@ impl Session {
             health.start_over();
         }
         self.shared.set_state(State::Connecting);
+        self.outage = None;
+        self.say_connecting();
         self.attempt();
     }
 

@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tars_ports::{Error, ErrorKind, Fate, Message, Receipt, Settled, Settler, TryPublishError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::time::Instant;
+use tracing::Span;
 
+use crate::spans::{self, Clock};
 use crate::stats::{Counters, count};
 
 struct Entry {
@@ -21,6 +23,14 @@ struct Entry {
     /// It was handed to a connection at least once, so it may have arrived.
     tried: bool,
     in_flight: bool,
+}
+
+/// Who waits for an entry, and what else goes with it.
+struct Waiter {
+    settler: Settler,
+    _room: Room,
+    span: Span,
+    clock: Clock,
 }
 
 /// Room in the outbox, given back when the entry goes.
@@ -37,7 +47,7 @@ struct State {
     /// Nothing before this number waits to be sent.
     next: u64,
     deadlines: BTreeSet<(Instant, u64)>,
-    waiters: HashMap<u64, (Settler, Room)>,
+    waiters: HashMap<u64, Waiter>,
     /// Why nothing is taken in at present, if so.
     refusing: Option<ErrorKind>,
 }
@@ -139,6 +149,13 @@ impl Outbox {
 
     fn insert(&self, message: Message, deadline: Instant, room: Room) -> Result<Receipt, Error> {
         let (settler, receipt) = Receipt::pair();
+        let span = spans::publish(&message);
+        let waiter = Waiter {
+            settler,
+            _room: room,
+            clock: Clock::start(&span),
+            span,
+        };
         let mut state = self.lock();
         if let Some(kind) = state.refusing {
             return Err(Error::new(kind, "the client was ended").with_fate(Fate::NotSent));
@@ -153,7 +170,7 @@ impl Outbox {
         };
         state.entries.insert(sequence, entry);
         state.deadlines.insert((deadline, sequence));
-        state.waiters.insert(sequence, (settler, room));
+        state.waiters.insert(sequence, waiter);
         drop(state);
         self.changed.notify_one();
         Ok(receipt)
@@ -268,6 +285,16 @@ impl Outbox {
         self.bytes.close();
     }
 
+    /// The number that the next publish gets.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.lock().sequence
+    }
+
+    /// Whether all before this number are settled.
+    pub(crate) fn is_settled_before(&self, number: u64) -> bool {
+        self.lock().entries.keys().next().is_none_or(|first| *first >= number)
+    }
+
     /// Publishes that are not settled.
     pub(crate) fn len(&self) -> usize {
         self.lock().entries.len()
@@ -286,9 +313,14 @@ impl Outbox {
         } else {
             &self.stats.publish_failed
         });
-        if let Some((settler, _room)) = waiter {
+        if let Some(waiter) = waiter {
+            waiter.span.in_scope(|| match &result {
+                Ok(_) => tracing::debug!(elapsed_ms = waiter.clock.ms(), "published"),
+                Err(error) => tracing::debug!(%error, elapsed_ms = waiter.clock.ms(), "a publish failed"),
+            });
             let topic = entry.message.topic;
-            settler.settle(result.map_err(|error| error.while_doing(format_args!("publishing to {topic}"))));
+            let settled = result.map_err(|error| error.while_doing(format_args!("publishing to {topic}")));
+            waiter.settler.settle(settled);
         }
         self.changed.notify_one();
     }

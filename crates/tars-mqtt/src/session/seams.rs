@@ -9,10 +9,12 @@ use tars_ports::{ConnectOptions, Connected, Credentials, EndReason, Ended, Error
 use tokio::sync::oneshot;
 use tokio::task::unconstrained;
 use tokio::time::Instant;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use super::Session;
 use super::link::{MAX_INFLIGHT_QOS2, Online, Phase};
-use super::trouble::CONTESTED;
+use super::trouble::{CONTESTED, Outage};
 use crate::config::Config;
 use crate::dispatch::Slot;
 use crate::lifecycle::{LifecycleEvent, State, reason_of};
@@ -20,6 +22,7 @@ use crate::service::health::last_will;
 use crate::service::heartbeat::Heartbeat;
 use crate::service::shutdown::ShutdownReport;
 use crate::shared::Live;
+use crate::spans::ms;
 use crate::stats::count;
 
 async fn options(config: &Config) -> Result<ConnectOptions, Error> {
@@ -58,11 +61,18 @@ impl Session {
     pub(super) fn attempt(&mut self) {
         let (shared, connector) = (self.shared.clone(), self.connector.clone());
         let carried = self.carried.clone();
+        let config = &self.shared.config;
+        let span = tracing::info_span!(
+            "connect", client_id = %config.client_id, broker = %config.broker,
+            attempt = self.backoff.attempt(), session_present = Empty,
+        );
         let attempt = async move {
             let options = options(&shared.config).await?;
-            connector.connect(&options, carried).await
+            let connected = connector.connect(&options, carried).await?;
+            Span::current().record("session_present", connected.session_present);
+            Ok(connected)
         };
-        self.phase = Phase::Connecting(attempt.boxed());
+        self.phase = Phase::Connecting(attempt.instrument(span).boxed());
     }
 
     pub(super) fn established(&mut self, connected: Connected) {
@@ -74,18 +84,15 @@ impl Session {
         let session_present = connected.session_present;
         let reconnected = self.connected_before;
         self.carried = SessionState::new();
-        let config = &self.shared.config;
         count(&self.shared.stats.connects);
-        tracing::info!(
-            client_id = %config.client_id, broker = %config.broker, session_present,
-            "{}", if reconnected { "reconnected" } else { "connected" },
-        );
+        self.say_connected(session_present, reconnected);
         // What arrives now finds its handlers; what waits of the old link may go.
         self.dispatch.connection_began(session_present);
         if !reconnected && self.drain.is_none() {
             self.dispatch.start();
             if !self.shared.capabilities.manual_ack {
                 tracing::warn!(
+                    client_id = %self.shared.config.client_id,
                     "this adapter acknowledges messages on receipt: what fails or is cut off does not come again"
                 );
             }
@@ -96,6 +103,7 @@ impl Session {
         }
         let resumed: Vec<u64> = connected.resumed.iter().map(|(sequence, _)| *sequence).collect();
         self.shared.outbox.rewind(&resumed);
+        let config = &self.shared.config;
         self.heartbeat = config.heartbeat.map(|interval| Heartbeat::new(interval, now));
         self.stable_at = Some(now + config.reconnect_max_delay);
         let live = Live {
@@ -129,20 +137,20 @@ impl Session {
         if first && !self.shared.config.connect_retry {
             return self.back_to_start(&error);
         }
-        self.say_failed_attempt(&error);
-        self.schedule(error.is_transient());
+        let aloud = self.say_failed_attempt(&error);
+        self.schedule(error.is_transient(), aloud);
     }
 
     /// Sets the next attempt. What does not heal by waiting a little is tried at the
     /// longest delay.
-    fn schedule(&mut self, transient: bool) {
+    fn schedule(&mut self, transient: bool, aloud: bool) {
         let delay = if transient {
             self.backoff.next_delay()
         } else {
             self.backoff.longest_delay()
         };
         let attempt = self.backoff.attempt();
-        tracing::info!(attempt, ?delay, "the next attempt to connect is set");
+        self.say_next_attempt(aloud, delay);
         self.shared.emit(LifecycleEvent::ReconnectScheduled { attempt, delay });
         self.phase = Phase::Waiting(Instant::now() + delay);
     }
@@ -202,7 +210,8 @@ impl Session {
         } else {
             reason_of(&ended.reason)
         };
-        self.say_lost_link(&reason);
+        self.outage = Some(Outage::begin(&self.shared));
+        let aloud = self.say_lost_link(&reason);
         self.shared
             .emit(LifecycleEvent::ConnectionLost { reason: reason.clone() });
         if !self.shared.config.reconnect {
@@ -220,7 +229,7 @@ impl Session {
         self.note_short_life(stayed_up, online.began.elapsed());
         // A packet above our limit, for example: a broker that keeps the session sends it
         // again each time, so there is no hurry, and the reason is in every event.
-        self.schedule(reason.is_transient());
+        self.schedule(reason.is_transient(), aloud);
         None
     }
 
@@ -232,7 +241,7 @@ impl Session {
             let client_id = self.shared.config.client_id.clone();
             if self.short_lived == CONTESTED {
                 tracing::warn!(
-                    %client_id, ?lived, in_a_row = self.short_lived,
+                    %client_id, lived_ms = ms(lived), in_a_row = self.short_lived,
                     "connections end shortly after they begin: is another client using the same client id?",
                 );
             }

@@ -11,6 +11,7 @@ mod events;
 mod health;
 mod lesser_adapters;
 mod lifecycle;
+mod observability;
 mod overlap;
 mod panics;
 mod pitfalls;
