@@ -13,7 +13,7 @@ use crate::client::{self, Attempt};
 use crate::driver::Driver;
 use crate::handle::Handle;
 use crate::inbound::InboundStream;
-use crate::shared::Shared;
+use crate::shared::{Shared, Verdict};
 use crate::{arrivals, convert, error, relay};
 
 /// The protocol's own limit on a packet's remaining length (MQTT 3.1.1 section 2.2.3).
@@ -117,7 +117,7 @@ async fn attempt(options: &ConnectOptions, stream: TcpStream, deadline: Instant)
     let (arrivals, arrived) = arrivals::queue(&shared, options);
     // Dropped, or at the end of the time, the line is cut: paho is told, and the
     // thread ends by itself.
-    let (address, line) = relay::open(stream)
+    let (address, line) = relay::open(stream, Arc::clone(&shared), limit)
         .await
         .map_err(|cause| error::internal("no loopback connection could be made for paho").with_source(cause))?;
     let attempt = Attempt {
@@ -132,7 +132,12 @@ async fn attempt(options: &ConnectOptions, stream: TcpStream, deadline: Instant)
     let thread = tokio::task::spawn_blocking(move || client::run(attempt, accepted, &receiver));
     let session_present = match timeout_at(deadline, answer).await {
         Ok(Ok(Ok(session_present))) => session_present,
-        Ok(Ok(Err(cause))) => return Err(error::connect(options, cause)),
+        Ok(Ok(Err(cause))) => {
+            return Err(match shared.verdict() {
+                Some(Verdict::Breach(breach)) => error::no_connack(options, breach),
+                _ => error::connect(options, cause),
+            });
+        }
         Ok(Err(_)) => return Err(error::internal("the thread that owns paho's client is gone")),
         Err(_) => return Err(error::connect_timeout(options, "waiting for CONNACK")),
     };
@@ -148,6 +153,6 @@ async fn attempt(options: &ConnectOptions, stream: TcpStream, deadline: Instant)
     let driver = Driver::new(Arc::clone(&shared), calls, thread, line, options);
     let driver = tokio::spawn(driver.run());
     let handle = Handle::new(Arc::clone(&shared), limit, options.timeout);
-    let inbound = InboundStream::new(shared, arrived, limit, driver);
+    let inbound = InboundStream::new(shared, arrived, driver);
     Ok(Connected::new(Arc::new(handle), Box::pin(inbound), session_present))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use paho_mqtt::{ConnectReturnCode, Error as PahoError};
 use tars_ports::{ConnectOptions, EndReason, Error, ErrorKind, Fate, Message, Refusal};
 
+use crate::screen::Breach;
 use crate::shared::Verdict;
 
 pub(crate) fn unsupported(options: &ConnectOptions) -> Error {
@@ -126,14 +127,37 @@ pub(crate) fn verdict(address: &str, verdict: Verdict) -> Error {
                  budget, and paho cannot pause reading; take them faster, raise the budget, or use adapter-rumqttc"
             ),
         ),
-        Verdict::TooLarge { size, limit } => Error::new(
+        Verdict::Breach(breach) => self::breach(address, breach),
+    }
+}
+
+fn breach(address: &str, breach: Breach) -> Error {
+    match breach {
+        Breach::TooLarge { size, limit } => Error::new(
             ErrorKind::TooLarge,
             format!(
                 "{address} sent a packet of {size} bytes, above the limit of {limit}; raise the maximum packet size"
             ),
         ),
-        Verdict::BadTopic => unexpected(address, "a PUBLISH whose topic is no topic name"),
+        Breach::NoConnack => unexpected(address, "something else in place of CONNACK"),
+        Breach::Protocol(what) => unexpected(address, what),
     }
+}
+
+/// A breach before the broker has accepted.
+pub(crate) fn no_connack(options: &ConnectOptions, breach: Breach) -> Error {
+    let what = match breach {
+        Breach::TooLarge { size, .. } => format!("a packet of {size} bytes"),
+        Breach::NoConnack => "something else".to_owned(),
+        Breach::Protocol(what) => what.to_owned(),
+    };
+    Error::new(
+        ErrorKind::Protocol,
+        format!(
+            "{} answered CONNECT with {what}; check that it is an MQTT broker on a port without TLS",
+            options.address()
+        ),
+    )
 }
 
 pub(crate) fn unexpected(address: &str, what: impl std::fmt::Display) -> Error {

@@ -12,14 +12,13 @@ use tars_ports::{Delivery, EndReason, Ended, Incoming};
 use tokio::task::JoinHandle;
 
 use crate::arrivals::Arrived;
+use crate::screen::Breach;
 use crate::shared::{Shared, Verdict};
 use crate::{convert, error};
 
 pub(crate) struct InboundStream {
     shared: Arc<Shared>,
     arrived: Arrived,
-    /// Largest packet.
-    limit: usize,
     /// Something came that is not let through; nothing behind it is either.
     broken: bool,
     /// `None` once it has ended.
@@ -28,11 +27,10 @@ pub(crate) struct InboundStream {
 }
 
 impl InboundStream {
-    pub(crate) fn new(shared: Arc<Shared>, arrived: Arrived, limit: usize, driver: JoinHandle<Ended>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, arrived: Arrived, driver: JoinHandle<Ended>) -> Self {
         Self {
             shared,
             arrived,
-            limit,
             broken: false,
             driver: Some(driver),
             ended: None,
@@ -44,25 +42,13 @@ impl InboundStream {
         if self.broken {
             return None;
         }
-        let Some(delivery) = convert::delivery(message) else {
-            return self.refuse(Verdict::BadTopic);
-        };
-        let mut packet = tars_ports::Message::new(delivery.topic.clone(), delivery.payload.clone());
-        packet.qos = delivery.qos;
-        let size = packet.packet_size();
-        if size > self.limit {
-            return self.refuse(Verdict::TooLarge {
-                size,
-                limit: self.limit,
-            });
+        let delivery = convert::delivery(message);
+        if delivery.is_none() {
+            // The screen lets none through.
+            self.broken = true;
+            self.shared.judge(Verdict::Breach(Breach::BAD_TOPIC));
         }
-        Some(delivery)
-    }
-
-    fn refuse(&mut self, verdict: Verdict) -> Option<Delivery> {
-        self.broken = true;
-        self.shared.judge(verdict);
-        None
+        delivery
     }
 }
 

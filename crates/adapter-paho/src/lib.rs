@@ -14,8 +14,6 @@
 //! | show PINGRESP | [`activity`](tars_ports::Connection::activity) counts messages, acknowledgements, SUBACK and UNSUBACK; a quiet link that answers pings stands still in it |
 //! | show DUP | [`Delivery::dup`](tars_ports::Delivery::dup) is never set; a QoS 2 message comes with its PUBREL |
 //! | say why a link ended | "closed, broken or silent" is one error |
-//! | tell a peer that is no MQTT broker | garbage in place of CONNACK is "closed before CONNACK", or a timeout |
-//! | limit a packet on its way in | above `max_packet_size` the connection ends after it was read |
 //! | turn keepalive off | a `keep_alive` of zero is sent as 65,535 s |
 //! | ping on time for each connection | how often it looks, up to every 5 s, is set for the whole process by whoever connected last: beside others a `keep_alive` below 10 s comes too late for the broker |
 //! | keep an acknowledgement that comes together with the end | rarely lost; its message is "outcome unknown" |
@@ -39,10 +37,11 @@
 //! socket to the broker is ours**, and paho is connected to it over loopback
 //! (`relay`), where no write ever fails.
 //!
-//! What cannot be prevented from outside, and only a broken or hostile broker does:
-//! a PUBLISH whose topic is not UTF-8 or contains U+0000 aborts the process (the wrapper
-//! panics in a C callback), and so may a SUBACK that has fewer codes than filters, or
-//! none: the library reads beyond its end.
+//! A broken or hostile broker aborts a process that uses paho: by a PUBLISH whose topic is
+//! not UTF-8 (the wrapper panics in a C callback), or a SUBACK that has fewer codes than
+//! filters (it reads beyond their end). So **paho sees nothing that was not checked**: the
+//! relay frames what the broker sends (`screen`), and the first packet that breaks the
+//! protocol, or the limit, ends the link before a byte of it has passed.
 //!
 //! Paho logs through the `log` crate. At DEBUG it writes passwords and payloads, so
 //! while it connects all logging of the process is capped at INFO, and the C library's own
@@ -56,7 +55,7 @@
 //! | `client` | the thread that owns paho's client: the only place that calls it |
 //! | `arrivals`, `inbound` | what arrives: the queue behind the callbacks, and the stream |
 //! | `handle`, `outbox` | what callers ask for |
-//! | `relay` | the socket to the broker |
+//! | `relay`, `screen` | the socket to the broker, and what may come through it |
 //! | `driver`, `window` | the task between them: in-flight window, receipts, the end |
 //! | `convert`, `error`, `logs` | between paho's words and the ports' |
 
@@ -71,6 +70,7 @@ mod inbound;
 mod logs;
 mod outbox;
 mod relay;
+mod screen;
 mod shared;
 mod window;
 

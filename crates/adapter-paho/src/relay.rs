@@ -6,12 +6,14 @@
 //! **paho must never see a write fail**: whatever becomes of the broker, the relay reads
 //! on until paho closes, and an end reaches paho as an end of what it reads.
 //!
-//! It passes bytes on and knows nothing of MQTT. It accepts one connection, then
-//! stops listening.
+//! Nor may paho see what breaks the protocol: the broker's bytes go through a
+//! [`Screen`], and at a breach the line ends. It accepts one connection, then stops
+//! listening.
 
 use std::io;
 use std::io::Read;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,6 +21,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+
+use crate::screen::{Breach, Screen};
+use crate::shared::{Shared, Verdict};
 
 /// After its last byte the broker gets so long to close.
 const LINGER: Duration = Duration::from_millis(500);
@@ -33,8 +38,8 @@ pub(crate) struct Line {
     task: JoinHandle<()>,
 }
 
-/// Where paho connects to, and the line.
-pub(crate) async fn open(broker: TcpStream) -> io::Result<(SocketAddr, Line)> {
+/// Where paho connects to, and the line. Packets of the broker's above `limit` end it.
+pub(crate) async fn open(broker: TcpStream, shared: Arc<Shared>, limit: usize) -> io::Result<(SocketAddr, Line)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
     let (stop, stopped) = oneshot::channel();
@@ -42,7 +47,7 @@ pub(crate) async fn open(broker: TcpStream) -> io::Result<(SocketAddr, Line)> {
     let line = Line {
         stop: Some(stop),
         flushed,
-        task: tokio::spawn(run(listener, broker, stopped, done)),
+        task: tokio::spawn(run(listener, broker, shared, limit, stopped, done)),
     };
     Ok((address, line))
 }
@@ -80,6 +85,8 @@ impl Drop for Line {
 async fn run(
     listener: TcpListener,
     mut broker: TcpStream,
+    shared: Arc<Shared>,
+    limit: usize,
     mut stopped: oneshot::Receiver<()>,
     done: oneshot::Sender<()>,
 ) {
@@ -96,7 +103,14 @@ async fn run(
     let mut paho = Inner(Some(paho));
     let Some(stream) = &mut paho.0 else { return };
     let closed = tokio::select! {
-        flushed = pass(stream, &mut broker) => Some(flushed),
+        passed = pass(stream, &mut broker, Screen::new(limit)) => match passed {
+            Ok(flushed) => Some(flushed),
+            Err(breach) => {
+                // Before paho sees an end: the first verdict counts.
+                shared.judge(Verdict::Breach(breach));
+                None
+            }
+        },
         _ = &mut stopped => None,
     };
     if let Some(flushed) = closed {
@@ -118,26 +132,39 @@ async fn run(
     }
 }
 
-/// Passes bytes both ways until paho closes.
-async fn pass(paho: &mut TcpStream, broker: &mut TcpStream) -> bool {
+/// Passes bytes both ways until paho closes, or the broker breaks the protocol.
+async fn pass(paho: &mut TcpStream, broker: &mut TcpStream, screen: Screen) -> Result<bool, Breach> {
     let (mut from_paho, mut to_paho) = paho.split();
     let (mut from_broker, mut to_broker) = broker.split();
+    let screen = Mutex::new(screen);
+    // It does not panic, and is never held while anything waits.
+    let screen = || screen.lock().unwrap_or_else(PoisonError::into_inner);
     let out = async {
         let mut buffer = vec![0; 64 * 1024];
         let mut passed = true;
         loop {
             match from_paho.read(&mut buffer).await {
                 Ok(0) | Err(_) => return passed,
-                // After a failure it only reads.
-                Ok(n) => passed = passed && to_broker.write_all(&buffer[..n]).await.is_ok(),
+                Ok(n) => {
+                    // Before the broker can answer.
+                    screen().sent(&buffer[..n]);
+                    // After a failure it only reads.
+                    passed = passed && to_broker.write_all(&buffer[..n]).await.is_ok();
+                }
             }
         }
     };
     let back = async {
         let mut buffer = vec![0; 64 * 1024];
+        let mut admitted = Vec::new();
         while let Ok(n @ 1..) = from_broker.read(&mut buffer).await {
-            if to_paho.write_all(&buffer[..n]).await.is_err() {
+            admitted.clear();
+            let judged = screen().admit(&buffer[..n], &mut admitted);
+            if to_paho.write_all(&admitted).await.is_err() {
                 break;
+            }
+            if let Err(breach) = judged {
+                return breach;
             }
         }
         // Paho is told, closes, and with that ends the other direction.
@@ -145,8 +172,8 @@ async fn pass(paho: &mut TcpStream, broker: &mut TcpStream) -> bool {
         std::future::pending().await
     };
     tokio::select! {
-        passed = out => passed,
-        never = back => never,
+        passed = out => Ok(passed),
+        breach = back => Err(breach),
     }
 }
 
@@ -185,14 +212,17 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
         let to_broker = TcpStream::connect(listener.local_addr().expect("bound")).await;
         let (mut broker, _) = listener.accept().await.expect("accepted");
-        let (address, line) = open(to_broker.expect("connected")).await.expect("opened");
+        let shared = Arc::new(Shared::new("mqtt://h:1".into()));
+        let opened = open(to_broker.expect("connected"), shared, 1_000).await;
+        let (address, line) = opened.expect("opened");
         let mut paho = TcpStream::connect(address).await.expect("connected");
+        let (connack, pingreq) = ([0x20, 2, 0, 0], [0xc0, 0]);
         let mut buffer = [0; 4];
-        paho.write_all(b"out").await.expect("written");
-        broker.write_all(b"back").await.expect("written");
-        broker.read_exact(&mut buffer[..3]).await.expect("read");
+        paho.write_all(&pingreq).await.expect("written");
+        broker.write_all(&connack).await.expect("written");
+        broker.read_exact(&mut buffer[..2]).await.expect("read");
         paho.read_exact(&mut buffer).await.expect("read");
-        assert_eq!(&buffer, b"back");
+        assert_eq!(buffer, connack);
         (paho, broker, line)
     }
 

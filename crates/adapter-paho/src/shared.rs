@@ -8,6 +8,7 @@ use tars_ports::Error;
 use tokio::sync::{Notify, watch};
 
 use crate::outbox::{Outbox, Stage};
+use crate::screen::Breach;
 
 pub(crate) struct Shared {
     /// For messages: `mqtt://host:port`.
@@ -28,10 +29,8 @@ pub(crate) enum Verdict {
     Lost,
     /// So much waits to be taken.
     Lagging { messages: usize, bytes: usize },
-    /// A packet above the limit.
-    TooLarge { size: usize, limit: usize },
-    /// A topic that is none.
-    BadTopic,
+    /// The broker sent what paho must not see.
+    Breach(Breach),
 }
 
 impl Shared {

@@ -90,22 +90,37 @@ async fn every_refusal_has_its_name() {
 }
 
 #[tokio::test]
-async fn closed_before_connack() {
-    for garbage in [
-        &b""[..],
+async fn what_is_no_mqtt_broker_is_told_at_once() {
+    for answer in [
+        &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..],
+        b"\x15\x03\x01\x00\x02\x02\x46",
+        &packet::suback(1, &[0]),
+        b"\x20\xff\xff\xff\xff\xff",
         b"\x20\x01\x00",
-        &packet::publish("a\0", b"", 3, None, true, true),
+        b"\x20\xff\xff\xff\x7f",
     ] {
         let broker = ScriptedBroker::start().await;
         let options = options(broker.port());
         let (error, ()) = tokio::join!(failure(&options), async {
             let mut peer = broker.accept().await;
             peer.expect(packet::CONNECT).await;
-            peer.send(&garbage[..garbage.len().min(3)]).await;
+            peer.send(answer).await;
+            peer.expect_closed().await;
         });
-        assert_eq!(error.kind(), ErrorKind::ConnectionLost, "{error:?}");
-        assert!(error.to_string().contains("before CONNACK"), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Protocol, "{answer:?}: {error}");
+        assert!(error.to_string().contains("answered CONNECT with"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn closed_before_connack() {
+    let broker = ScriptedBroker::start().await;
+    let options = options(broker.port());
+    let (error, ()) = tokio::join!(failure(&options), async {
+        broker.accept().await.expect(packet::CONNECT).await;
+    });
+    assert_eq!(error.kind(), ErrorKind::ConnectionLost, "{error:?}");
+    assert!(error.to_string().contains("before CONNACK"), "{error}");
 }
 
 #[tokio::test]
