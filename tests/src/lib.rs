@@ -12,6 +12,10 @@ mod documents {
     struct Architecture;
     #[doc = include_str!("../../docs/configuration.md")]
     struct Configuration;
+    #[doc = include_str!("../../docs/migration.md")]
+    struct Migration;
+    #[doc = include_str!("../../docs/python-examples.md")]
+    struct PythonExamples;
     #[doc = include_str!("../../docs/observability.md")]
     struct Observability;
     #[doc = include_str!("../../docs/reliability.md")]

@@ -8,6 +8,7 @@ mod command;
 mod demo;
 mod documents;
 mod licences;
+mod lines;
 mod plan;
 mod python;
 mod rules;

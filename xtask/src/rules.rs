@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::command::{Line, root};
 use crate::tree::{self, Package};
-use crate::{documents, licences, tidy};
+use crate::{documents, licences, lines, tidy};
 
 const FACADE: &str = "tars-mqtt";
 
@@ -61,6 +61,7 @@ pub(crate) fn check() -> Result<()> {
     );
     checked("the files are tidy", tidy::check(&root)?);
     checked("every test that the documents name exists", documents::check(&root)?);
+    checked("promises about lines are kept", lines::check(&root)?);
 
     if Line::cargo("deny --version").succeeds() {
         Line::cargo("deny --offline --all-features check licenses bans sources").run()?;

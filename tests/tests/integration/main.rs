@@ -12,6 +12,7 @@ mod command_line_tools;
 mod environment;
 mod flood;
 mod large;
+mod migrated;
 mod overlap;
 mod panics;
 mod python_consumer;
