@@ -20,6 +20,8 @@ pub(super) struct Book {
     handled: Vec<Handled>,
     /// Runs at present, and the most there ever were, of each subscription.
     running: BTreeMap<&'static str, (usize, usize)>,
+    /// When the first of several tries at a message began, as long as they fail.
+    tried: BTreeMap<(&'static str, u64), Instant>,
     pub(super) trouble: Trouble,
     /// Every run as it ended.
     pub(super) trace: Vec<(Instant, String)>,
@@ -29,6 +31,7 @@ pub(super) struct Book {
 struct Handled {
     subscription: &'static str,
     number: u64,
+    /// With its first try.
     began: Instant,
 }
 
@@ -61,8 +64,12 @@ impl Ledger {
 
     /// A run of a handler: as long as it takes, then its outcome.
     pub(super) async fn run(&self, subscription: &'static str, number: u64) -> Result<(), &'static str> {
-        let (_running, began) = (self.begin(subscription), Instant::now());
-        let slow = self.book().trouble.slow;
+        let _running = self.begin(subscription);
+        let (began, slow) = {
+            let mut book = self.book();
+            let tried = book.tried.remove(&(subscription, number));
+            (tried.unwrap_or_else(Instant::now), book.trouble.slow)
+        };
         if !slow.is_zero() {
             tokio::time::sleep(slow).await;
         }
@@ -75,6 +82,9 @@ impl Ledger {
             trouble.fail -= u32::from(fail);
             let text = format!("{subscription} {number}: fail {fail}, panic {panic}");
             book.trace.push((Instant::now(), text));
+            if fail || panic {
+                book.tried.insert((subscription, number), began);
+            }
             (fail, panic)
         };
         if panic {

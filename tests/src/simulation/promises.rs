@@ -9,7 +9,7 @@
 //! | what came to `sub` is handled by every subscription, QoS 0 too | on a clean session, and on a kept one that no broker forgets: since the present process began, or came back ([`Step::PauseSubscriber`]) |
 //! | the last publish, after everything, is handled | always: so subscriptions are restored |
 //! | once | without deduplication: if no link ends; with it: by a process that lives on |
-//! | once in a connection: what waited when a link ended is left to come again | where the broker sends one copy, and took the message in once |
+//! | once in a connection: what waited when a link ended is left to come again | where the broker sends one copy, and took the message in once; a run began with its first try |
 //! | publishes of one QoS in their order | with one worker for each subscription |
 //! | an orderly end cuts nothing off before its deadline | always |
 //! | bounds: workers, the broker's window, the outbox | always |
