@@ -52,6 +52,9 @@ pub(super) struct World<'a> {
     pub(super) problems: Vec<String>,
 }
 
+/// Longer than a watchdog takes with a silent link, at the clients' heartbeat of a second.
+const WATCHED: Duration = Duration::from_secs(4);
+
 const PUB: usize = 0;
 const SUB: usize = 1;
 
@@ -239,6 +242,8 @@ impl<'a> World<'a> {
         self.broker.clear_faults();
         self.broker.thaw();
         self.broker.start();
+        // A watchdog may be about to give up a link that the broker still counts.
+        sleep(WATCHED).await;
         // One more, after all of it: whatever happened, this one arrives.
         self.broker.wait_until(is_subscribed).await;
         let last = self.published;
