@@ -13,6 +13,7 @@ mod environment;
 mod flood;
 mod large;
 mod migrated;
+mod mixed_fleet;
 mod overlap;
 mod panics;
 mod python_consumer;

@@ -2,7 +2,6 @@
 //! messages, and we its. The service is `tests/python/consumer.py`.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -11,25 +10,11 @@ use tars_mqtt::contracts::fresh_id;
 use tars_mqtt::{Client, Data, Envelope, HealthFormat, HealthStatus, Heartbeat, QoS, TopicName};
 use tars_testkit::mosquitto::Mosquitto;
 
-use crate::support::child::{Child, service};
+use crate::support::child::Child;
 use crate::support::seen::Seen;
-use crate::support::{broker, config, connected, connected_with, within};
+use crate::support::{broker, config, connected, connected_with, python, within};
 
-const ADVICE: &str = "run `cargo xtask test --only tools`: it makes the Python environment of this test";
-
-/// The interpreter of the environment that `cargo xtask` makes: told by it, or found in the folder
-/// that this test was built into.
-fn python() -> PathBuf {
-    if let Some(python) = std::env::var_os("TARS_PYTHON") {
-        return python.into();
-    }
-    let test = std::env::current_exe().unwrap();
-    let places = test.ancestors().map(|folder| folder.join("python/bin/python"));
-    let mut found = places.filter(|place| place.is_file());
-    found
-        .next()
-        .unwrap_or_else(|| panic!("there is no Python for this test; {ADVICE}"))
-}
+const SCRIPT: &str = "consumer.py";
 
 /// What Python said of one of our messages.
 #[derive(Clone, Debug, Deserialize)]
@@ -61,20 +46,8 @@ impl Python {
             .qos(QoS::AtLeastOnce)
             .await
             .unwrap();
-        let child = Self::launch(broker).await;
+        let child = python::launch(SCRIPT, broker).await;
         Self { child, client, judged }
-    }
-
-    async fn launch(broker: &Mosquitto) -> Child {
-        let mut command = service(python());
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/consumer.py");
-        command.arg(script).env("PYTHONDONTWRITEBYTECODE", "1");
-        command
-            .env("MQTT_HOST", "127.0.0.1")
-            .env("MQTT_PORT", broker.port().to_string());
-        let mut child = Child::spawn(command, ADVICE);
-        child.until_line("ready").await;
-        child
     }
 
     /// Publishes an event, and returns what Python says of it.
@@ -323,7 +296,7 @@ async fn we_understand_its_events_its_health_and_its_heartbeat() {
         .unwrap();
     client.subscribe("system/health/+", on_health).await.unwrap();
     client.subscribe("system/keepalive/+", on_beat).await.unwrap();
-    let _child = Python::launch(&broker).await;
+    let _child = python::launch(SCRIPT, &broker).await;
     let mut all = seen.reach(3).await;
     all.sort();
     let expected = [

@@ -9,14 +9,7 @@ use tars_mqtt::{Adapter, Client, Context, Data, Envelope, Error, QoS, Request, S
 use tars_testkit::mosquitto::Mosquitto;
 
 use crate::support::seen::Seen;
-use crate::support::{PATIENCE, broker, config, connected_with, within};
-
-/// Each of them, with its name for client ids.
-const ADAPTERS: &[(&str, Adapter)] = &[
-    ("rumqttc", Adapter::Rumqttc),
-    #[cfg(feature = "paho")]
-    ("paho", Adapter::Paho),
-];
+use crate::support::{ADAPTERS, PATIENCE, broker, config, connected_with, within};
 
 #[derive(Debug, Serialize, Deserialize, PartialEq)]
 struct Number {

@@ -17,6 +17,7 @@ use tars_ports::{Error, ErrorKind};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::error_reply::ErrorReply;
 use super::request::{Ready, read};
 use super::stream::{Limits, too_late};
 use crate::stats::count;
@@ -156,11 +157,12 @@ impl<R: DeserializeOwned + Send + 'static> InOrder<R> {
 
     fn give(&mut self, payload: &[u8], done: bool) -> Option<Result<Envelope<R>, Error>> {
         self.over = done;
-        match read(payload, &self.ready.shared) {
-            // The last one may carry nothing but that it is the last.
-            Err(error) if done && error.kind() != ErrorKind::ErrorReply => None,
-            item => Some(item),
+        // The last one may carry nothing but that it is the last.
+        let says_nothing = || Envelope::<R>::from_bytes(payload).is_err() && ErrorReply::read(payload).is_none();
+        if done && says_nothing() {
+            return None;
         }
+        Some(read(payload, &self.ready.shared))
     }
 
     fn gap(&self) -> Error {

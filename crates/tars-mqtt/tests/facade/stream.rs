@@ -64,6 +64,7 @@ async fn items_come_in_order_each_once_until_one_is_done() {
         assert_eq!(next(&mut items).await, seq.to_string());
     }
     assert!(items.next().await.is_none(), "the last one carries no delta");
+    assert_eq!(client.stats().invalid, 0, "an end is no bad input");
     assert!(items.next().await.is_none());
     drop(items);
     delta(&broker, 8);

@@ -1,6 +1,7 @@
 //! What the suites share: clients, a limit on every wait, and what the modules below hold.
 
 pub(crate) mod child;
+pub(crate) mod python;
 pub(crate) mod seen;
 pub(crate) mod tap;
 pub(crate) mod tools;
@@ -9,8 +10,15 @@ pub(crate) mod traffic;
 use std::panic::Location;
 use std::time::Duration;
 
-use tars_mqtt::{Client, Config, ConfigBuilder};
+use tars_mqtt::{Adapter, Client, Config, ConfigBuilder};
 use tars_testkit::mosquitto::{Mosquitto, MosquittoBuilder};
+
+/// The adapters that are compiled in, with their names.
+pub(crate) const ADAPTERS: &[(&str, Adapter)] = &[
+    ("rumqttc", Adapter::Rumqttc),
+    #[cfg(feature = "paho")]
+    ("paho", Adapter::Paho),
+];
 
 /// Far above what anything here takes, also on a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
