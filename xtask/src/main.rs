@@ -32,6 +32,7 @@ cargo xtask <command>
   ci            as test, and says first which tools it uses
   chaos         a real broker and services in processes of their own, under every fault; or simulated
   flood         100,000 messages against a slow handler, with each adapter: about ten minutes
+  screenshot    makes docs/images/watch.svg anew, from a real run of `tars watch`
   help          this text
 
 options of test, integration and ci:
@@ -86,6 +87,8 @@ fn dispatch(arguments: &[String]) -> Result<Outcome> {
         "chaos" => return chaos::run(rest).map(|()| Outcome::Done),
         "flood" if rest.is_empty() => return flood().map(|()| Outcome::Done),
         "flood" => return Ok(Outcome::NotUnderstood("flood takes no options".to_owned())),
+        "screenshot" if rest.is_empty() => return screenshot().map(|()| Outcome::Done),
+        "screenshot" => return Ok(Outcome::NotUnderstood("screenshot takes no options".to_owned())),
         "test" | "ci" => plan::TEST,
         "integration" => plan::INTEGRATION,
         unknown => return Ok(Outcome::NotUnderstood(format!("there is no command `{unknown}`"))),
@@ -106,4 +109,10 @@ fn flood() -> Result<()> {
     Line::cargo("test --package tars-tests --all-features --test integration flood:: -- --nocapture")
         .variable("TARS_FLOOD", "full")
         .run()
+}
+
+/// The command first, which running the example would not make.
+fn screenshot() -> Result<()> {
+    Line::cargo("build --quiet --package tars-cli --bin tars").run()?;
+    Line::cargo("run --quiet --package tars-cli --example screenshot -- docs/images/watch.svg").run()
 }

@@ -22,7 +22,7 @@ use crate::times::{span, took};
 const WAITING: usize = 1024;
 /// Ages grow on the screen, and beats are missed, without a message.
 const TICK: Duration = Duration::from_secs(1);
-/// Columns where there is no terminal to ask.
+/// Columns of a terminal that does not say.
 const WIDTH: u16 = 120;
 const NOT_ALL_UP: u8 = 22;
 
@@ -180,10 +180,15 @@ impl<'a> View<'a> {
         ];
         table
             .load_style(presets::NOTHING)
-            .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_width(terminal::size().map_or(WIDTH, |(columns, _)| columns))
             .enforce_styling()
             .set_header(header.map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
+        // In a pipe a service is one line, however long.
+        if io::stdout().is_terminal() {
+            let columns = terminal::size().map_or(WIDTH, |(columns, _)| columns);
+            table
+                .set_content_arrangement(ContentArrangement::Dynamic)
+                .set_width(columns);
+        }
         for (id, service) in self.fleet.iter() {
             table.add_row(row(id, service, now, self.stale_after));
         }
