@@ -1,15 +1,17 @@
 //! Requests, responders, streams and retained state on Mosquitto, with each adapter.
 
 use std::future::IntoFuture;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tars_mqtt::{Adapter, Client, Context, Data, Envelope, Error, QoS, Request, State};
+use tars_mqtt::{Adapter, Client, Context, Data, Envelope, Error, ErrorKind, QoS, Request, State};
 use tars_testkit::mosquitto::Mosquitto;
+use tokio::sync::Semaphore;
 
 use crate::support::seen::Seen;
-use crate::support::{ADAPTERS, PATIENCE, broker, config, connected_with, within};
+use crate::support::{ADAPTERS, PATIENCE, broker, config, connected_with, started, within};
 
 #[derive(Debug, Serialize, Deserialize, PartialEq)]
 struct Number {
@@ -33,34 +35,81 @@ fn ask(client: &Client, n: u64) -> Request<Number> {
         .timeout(PATIENCE)
 }
 
+/// How many requests may be on their way at one time.
+const IN_FLIGHT: usize = 200;
+
 #[tokio::test]
-async fn requests_are_answered_through_a_restart_of_the_broker() {
+async fn ten_thousand_requests_through_a_restart_are_answered_or_fail_and_nothing_is_left() {
     for (name, adapter) in ADAPTERS {
-        let mut broker = broker().await;
-        let (peer, client) = peers(&broker, *adapter).await;
-        peer.respond("ask", "answer", "answered", double).await.unwrap();
-        assert_eq!(ask(&client, 1).await.unwrap().data, Number { n: 2 });
-        let seen = Seen::default();
-        let requests: Vec<_> = (0..300)
+        let mut broker = started(Mosquitto::builder().persistence(true)).await;
+        let peer = config(&broker, "peer").adapter(*adapter).clean_session(false);
+        let peer = connected_with(peer.dedupe_ttl(PATIENCE)).await;
+        let client = connected_with(config(&broker, "svc").adapter(*adapter)).await;
+        let answering = peer.respond("ask", "answer", "answered", double_or_late);
+        answering.concurrency(64).await.unwrap();
+        let (seen, room) = (Seen::default(), Arc::new(Semaphore::new(IN_FLIGHT)));
+        let requests: Vec<_> = (0..10_000)
             .map(|n| {
-                let (client, seen) = (client.clone(), seen.clone());
+                let (client, seen, room) = (client.clone(), seen.clone(), room.clone());
                 tokio::spawn(async move {
-                    let answer = ask(&client, n).await;
+                    let _permit = room.acquire().await.unwrap();
+                    let outcome = one_of_many(&client, n).await;
                     seen.push(n);
-                    answer
+                    outcome
                 })
             })
             .collect();
-        seen.reach(50).await;
+        seen.reach(3_000).await;
         broker.restart().await.unwrap();
+        let (mut answered, mut timed_out, mut cancelled) = (0, 0, 0);
         for (n, request) in (0..).zip(requests) {
-            let answer = within("an answer", request).await.unwrap();
-            let answer = answer.unwrap_or_else(|error| panic!("{name} {n}: {error}"));
-            assert_eq!(answer.data, Number { n: 2 * n });
+            match within("an answer", request).await.unwrap() {
+                Some(Ok(answer)) => {
+                    assert_eq!(answer.data, Number { n: 2 * n }, "{name}");
+                    answered += 1;
+                }
+                Some(Err(error)) => {
+                    let is = (n % 100, error.kind());
+                    assert_eq!(is, (0, ErrorKind::Timeout), "{name} {n}: {error}");
+                    timed_out += 1;
+                }
+                None => cancelled += 1,
+            }
         }
-        assert_eq!(client.stats().requests, 0);
+        assert_eq!((answered, timed_out, cancelled), (9_800, 100, 100), "{name}");
+        assert_eq!(client.stats().requests, 0, "{name}");
+        // What is settled after all others says that they are.
+        client.publish("end", "").qos(QoS::AtLeastOnce).await.unwrap();
+        assert_eq!(client.stats().unsettled, 0, "{name}");
+        assert_eq!(peer.shutdown().await.handlers_cut_off, 0, "{name}");
+        assert_eq!((peer.stats().unsettled, peer.stats().unfinished), (0, 0), "{name}");
+        assert!(client.stats().replies_ignored >= 50, "{name}: those that came too late");
         client.shutdown().await;
     }
+}
+
+/// `None` for one in a hundred, whose caller goes away while it is on its way.
+async fn one_of_many(client: &Client, n: u64) -> Option<Result<Envelope<Number>, Error>> {
+    match n % 100 {
+        // Nobody is there.
+        0 => {
+            let request = client.request("void", "asked", &Number { n }).reply_on("answer");
+            Some(request.timeout(Duration::from_secs(2)).await)
+        }
+        1 => {
+            let request = ask(client, n).into_future();
+            tokio::time::timeout(Duration::from_millis(50), request).await.ok()
+        }
+        _ => Some(ask(client, n).await),
+    }
+}
+
+/// One in a hundred is answered when nobody waits any more.
+async fn double_or_late(question: Envelope<Number>) -> Result<Number, Error> {
+    if question.data.n % 100 == 1 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    double(question).await
 }
 
 #[tokio::test]
