@@ -16,7 +16,8 @@ pub(crate) struct BrokerArgs {
     /// Broker, such as mqtt://user:password@host:1883 [default: MQTT_URL]
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
-    /// Own client id; never that of a running service [default: tars-{command}-xxxxxxxx]
+    /// Own client id, never that of a running service [default: tars-{command}-xxxxxxxx]; for
+    /// doctor that of the service [default: MQTT_CLIENT_ID]
     #[arg(long, value_name = "ID")]
     pub(crate) client_id: Option<String>,
     /// How long connecting may take, in seconds

@@ -15,7 +15,7 @@ use crate::args::WatchArgs;
 use crate::broker::tell_of_the_connection;
 use crate::exit::Failure;
 use crate::fleet::{Condition, Fleet, Service};
-use crate::output::{self, FAINT, tame};
+use crate::output::{self, FAINT, ODD, tame};
 use crate::times::{span, took};
 
 /// Messages on their way to the table.
@@ -265,22 +265,52 @@ impl Screen {
     /// Over the picture before, line by line, so that nothing flickers.
     fn show(&self, text: &str) -> io::Result<()> {
         let rows = terminal::size().map_or(usize::MAX, |(_, rows)| usize::from(rows));
-        execute!(io::stdout(), cursor::MoveTo(0, 0))?;
-        for (number, line) in text.lines().take(rows.saturating_sub(1)).enumerate() {
-            if number > 0 {
-                execute!(io::stdout(), cursor::MoveToNextLine(1))?;
-            }
-            // Here and not there, because `NO_COLOR` takes the colours alone.
+        let mut out = io::stdout();
+        for (row, line) in fitting(text, rows).iter().enumerate() {
+            let row = u16::try_from(row).unwrap_or(u16::MAX);
+            execute!(
+                out,
+                cursor::MoveTo(0, row),
+                terminal::Clear(terminal::ClearType::CurrentLine)
+            )?;
+            // Not together with the above, because `NO_COLOR` takes the colours alone.
             write!(anstream::stdout().lock(), "{line}")?;
-            execute!(io::stdout(), terminal::Clear(terminal::ClearType::UntilNewLine))?;
         }
-        execute!(io::stdout(), terminal::Clear(terminal::ClearType::FromCursorDown))
+        execute!(out, terminal::Clear(terminal::ClearType::FromCursorDown))
     }
+}
+
+/// As many lines as there is room for; what is left out is told on the last one.
+fn fitting(text: &str, rows: usize) -> Vec<String> {
+    let rows = rows.max(1);
+    let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+    if lines.len() > rows {
+        let hidden = lines.len() - rows + 1;
+        lines.truncate(rows - 1);
+        lines.push(format!(
+            "{ODD}… {hidden} more lines: make the window larger, or use --once{ODD:#}"
+        ));
+    }
+    lines
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
         // A terminal that is gone needs nothing.
         let _ = execute!(io::stdout(), cursor::Show, terminal::LeaveAlternateScreen);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_told() {
+        assert_eq!(fitting("a\nb\nc", 3), ["a", "b", "c"]);
+        let cut = fitting("a\nb\nc\nd", 3);
+        assert_eq!(cut.len(), 3);
+        assert!(cut[2].contains("2 more lines"), "{cut:?}");
+        assert_eq!((fitting("a\nb", 1).len(), fitting("a\nb", 0).len()), (1, 1));
     }
 }
