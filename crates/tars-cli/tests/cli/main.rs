@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod completions;
+mod deploy;
 mod doctor;
 mod tail;
 mod watch;
