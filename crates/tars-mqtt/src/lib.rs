@@ -26,6 +26,7 @@
 //! - [`handler`]: what a handler may take and return.
 //! - [`layers`]: batching, retry, hooks for metrics, filters, stacked around client or connector.
 //! - [`ports`] and [`contracts`]: the traits below it, and what goes over the wire.
+//! - `metrics`, with the feature of that name: the client's numbers through the facade `metrics`.
 //! - `testing`, with the feature of that name: a broker in memory and fakes, for the tests of a service.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -40,6 +41,10 @@ pub mod event;
 pub mod handler;
 mod hooks;
 mod lifecycle;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+#[cfg(not(feature = "metrics"))]
+mod metrics;
 mod patterns;
 mod publish;
 mod readiness;

@@ -16,7 +16,7 @@ use crate::hooks::Hooks;
 use crate::lifecycle::{LifecycleEvent, State};
 use crate::patterns::replies::Replies;
 use crate::session::outbox::Outbox;
-use crate::stats::{Counters, count};
+use crate::stats::Counters;
 
 /// A live connection, for the short path of QoS 0.
 pub(crate) struct Live {
@@ -50,10 +50,11 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(config: Config, capabilities: Capabilities, hooks: Hooks) -> Self {
-        let stats = Arc::<Counters>::default();
+        let stats = Arc::new(Counters::new(&config.client_id));
+        stats.metrics.state(State::Created);
         Self {
             outbox: Outbox::new(config.outbox_messages, config.outbox_bytes, stats.clone()),
-            work: Arc::default(),
+            work: Arc::new(Work::new(&config.client_id)),
             replies: Replies::default(),
             restored: watch::Sender::new(0),
             capabilities,
@@ -76,8 +77,11 @@ impl Shared {
     }
 
     pub(crate) fn set_state(&self, state: State) {
-        self.state
-            .send_if_modified(|current| std::mem::replace(current, state) != state);
+        self.state.send_if_modified(|current| {
+            // Under its lock, so that the last one to be set is the last one here.
+            self.stats.metrics.state(state);
+            std::mem::replace(current, state) != state
+        });
     }
 
     pub(crate) fn set_ready(&self, ready: bool) {
@@ -107,10 +111,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Counts a message that was no valid input, logs it at WARN once per burst, and
-    /// tells the hook.
+    /// Logs a message that was no valid input, at WARN once per burst, and tells the hook.
     pub(crate) fn report_invalid(&self, context: &Context, invalid: Invalid, burst: &Burst) {
-        count(&self.stats.invalid);
         let payload = context.payload();
         let start = String::from_utf8_lossy(&payload[..payload.len().min(64)]);
         let (topic, reason, bytes) = (context.topic(), &invalid.0, payload.len());

@@ -1,13 +1,35 @@
-//! Counters that need no feature and no recorder.
+//! Counters that need no feature and no recorder; where there is one, it counts along.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::dispatch::{Unfinished, Work};
+use crate::metrics::{ClientMetrics, Counter, names};
+
+/// One number that only grows.
+#[derive(Default)]
+pub(crate) struct Tally {
+    value: AtomicU64,
+    metric: Counter,
+}
+
+impl Tally {
+    pub(crate) fn value(&self) -> u64 {
+        self.value.load(Relaxed)
+    }
+
+    pub(crate) fn add(&self, number: u64) {
+        self.value.fetch_add(number, Relaxed);
+        self.metric.add(number);
+    }
+}
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
-        #[derive(Debug, Default)]
-        pub(crate) struct Counters { $(pub(crate) $name: AtomicU64,)* }
+    ($($(#[$doc:meta])* $name:ident: $metric:ident),* $(,)?) => {
+        #[derive(Default)]
+        pub(crate) struct Counters {
+            $(pub(crate) $name: Tally,)*
+            pub(crate) metrics: ClientMetrics,
+        }
 
         /// A snapshot of a client: its counters, each from the client's beginning, and
         /// what is under way at this moment.
@@ -29,10 +51,21 @@ macro_rules! counters {
         }
 
         impl Counters {
+            pub(crate) fn new(client_id: &str) -> Self {
+                let tally = |metric| Tally {
+                    value: AtomicU64::new(0),
+                    metric: Counter::new(metric, &[("client_id", client_id)]),
+                };
+                Self {
+                    $($name: tally(&names::$metric),)*
+                    metrics: ClientMetrics::new(client_id),
+                }
+            }
+
             pub(crate) fn snapshot(&self, unsettled: usize, requests: usize, work: &Work) -> Stats {
                 let (unfinished, oldest_unfinished) = work.unfinished();
                 Stats {
-                    $($name: self.$name.load(Relaxed),)*
+                    $($name: self.$name.value(),)*
                     unsettled: unsettled as u64,
                     unfinished: unfinished as u64,
                     oldest_unfinished,
@@ -45,45 +78,51 @@ macro_rules! counters {
 
 counters! {
     /// Publishes that completed as their QoS promises.
-    published,
+    published: PUBLISHED,
     /// Publishes that failed.
-    publish_failed,
+    publish_failed: PUBLISH_FAILED,
     /// QoS 0 publishes that a lost link took with it.
-    lost_unsent,
+    lost_unsent: LOST_UNSENT,
     /// Messages that arrived.
-    received,
+    received: RECEIVED,
     /// Runs of handlers that succeeded.
-    handled,
+    handled: HANDLED,
     /// Runs of handlers that failed, panicked or took too long.
-    failed,
+    failed: FAILED,
     /// Messages that were no valid input for their handler.
-    invalid,
+    invalid: INVALID,
     /// Messages on the topic of an event's handler that were events of another type.
-    passed_over,
+    passed_over: PASSED_OVER,
     /// QoS 0 messages dropped because a subscription's queue was full; and QoS 1 and 2 ones
     /// that do not come again (of a clean session, or acknowledged by the adapter itself),
     /// whose connection ended while twice the budget was held.
-    dropped,
+    dropped: DROPPED,
     /// Messages for which there was no subscription.
-    unrouted,
+    unrouted: UNROUTED,
     /// Copies of one message that came once per overlapping filter.
-    copies,
+    copies: COPIES,
     /// Duplicates of handled messages that were skipped (`MQTT_DEDUPE_TTL`).
-    duplicates,
+    duplicates: DUPLICATES,
     /// Messages on a reply topic that no request waits for: late, answered before, or
     /// another client's.
-    replies_ignored,
+    replies_ignored: REPLIES_IGNORED,
     /// Repeated requests that were answered with the reply of the first.
-    answered_again,
+    answered_again: ANSWERED_AGAIN,
     /// Messages handed to a dead-letter topic.
-    dead_lettered,
+    dead_lettered: DEAD_LETTERED,
     /// Connections the broker accepted.
-    connects,
+    connects: CONNECTS,
     /// Heartbeats that went out.
-    beats,
+    beats: BEATS,
 }
 
 /// Adds one.
-pub(crate) fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Relaxed);
+pub(crate) fn count(tally: &Tally) {
+    tally.add(1);
+}
+
+/// Adds one that belongs to a subscription, with its metric in place of the client's.
+pub(crate) fn count_for(metric: &Counter, tally: &Tally) {
+    tally.value.fetch_add(1, Relaxed);
+    metric.add(1);
 }

@@ -38,9 +38,10 @@ use self::work::Job;
 use crate::burst::Burst;
 use crate::client::WeakClient;
 use crate::config::Config;
+use crate::metrics::{Gauge, SubscriptionMetrics, names};
 use crate::shared::Shared;
 use crate::spans;
-use crate::stats::count;
+use crate::stats::{count, count_for};
 use crate::subscribe::{Acknowledge, RouteOptions, Target};
 
 /// Tells apart the routes that stand side by side under one filter. A filter has one
@@ -74,6 +75,7 @@ pub(crate) struct Entry {
     invalid: Burst,
     /// Runs of its handler that failed.
     failed: Burst,
+    metrics: SubscriptionMetrics,
     /// If it is on.
     dedupe: Option<Dedupe<Job>>,
 }
@@ -88,11 +90,14 @@ impl Entry {
         config: &Config,
     ) -> Self {
         let ttl = config.dedupe_ttl;
+        let labels = [("client_id", config.client_id.as_str()), ("filter", filter.as_str())];
+        let depth = Gauge::new(&names::QUEUE_DEPTH, &labels);
         Self {
+            metrics: SubscriptionMetrics::new(&config.client_id, filter.as_str()),
             id,
             filter,
             slot,
-            queue: Queue::new(options.queue, config.inbound_bytes, options.overflow),
+            queue: Queue::new(options.queue, config.inbound_bytes, options.overflow, depth),
             dedupe: (!ttl.is_zero()).then(|| Dedupe::new(ttl, config.dedupe_max_entries)),
             options,
             target,
@@ -277,7 +282,7 @@ impl Dispatch {
             match entry.queue.push(Job::new(received.clone(), &entry.filter, &self.work)) {
                 Pushed::Queued => {}
                 Pushed::Dropped { first } => {
-                    count(&self.shared.stats.dropped);
+                    count_for(&entry.metrics.dropped, &self.shared.stats.dropped);
                     if first {
                         tracing::warn!(
                             filter = %entry.filter, queue = entry.options.queue,

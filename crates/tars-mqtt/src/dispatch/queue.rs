@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 
 use super::received::Received;
 use super::work::Job;
+use crate::metrics::Gauge;
 
 /// What to do with a QoS 0 message that finds its subscription's queue full.
 /// QoS 1 and 2 are never dropped: they are bounded by the connection's budget.
@@ -51,16 +52,19 @@ pub(crate) struct Queue {
     max_bytes: usize,
     overflow: Overflow,
     available: Notify,
+    /// How many wait.
+    depth: Gauge,
 }
 
 impl Queue {
-    pub(crate) fn new(capacity: usize, max_bytes: usize, overflow: Overflow) -> Self {
+    pub(crate) fn new(capacity: usize, max_bytes: usize, overflow: Overflow, depth: Gauge) -> Self {
         Self {
             state: Mutex::default(),
             capacity: capacity.max(1),
             max_bytes,
             overflow,
             available: Notify::new(),
+            depth,
         }
     }
 
@@ -93,6 +97,7 @@ impl Queue {
                         break;
                     };
                     state.forget(&dropped);
+                    self.depth.remove(1);
                 }
             } else if state.best_effort <= self.capacity / 2 {
                 // Not at the first gap: a handler that is merely too slow makes one each time.
@@ -103,6 +108,7 @@ impl Queue {
         }
         state.items.push_back(item);
         drop(state);
+        self.depth.add(1);
         self.available.notify_one();
         pushed
     }
@@ -115,6 +121,7 @@ impl Queue {
                 let mut state = self.lock();
                 if let Some(item) = state.items.pop_front() {
                     state.forget(&item);
+                    self.depth.remove(1);
                     if !state.items.is_empty() {
                         // `notify_one` keeps one permit only: hand the rest on to the next worker.
                         self.available.notify_one();
@@ -163,7 +170,15 @@ impl Queue {
             .filter(|item| !item.is_reliable())
             .map(|item| item.delivery.payload.len())
             .sum();
-        before - state.items.len()
+        let discarded = before - state.items.len();
+        self.depth.remove(discarded);
+        discarded
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.depth.remove(self.lock().items.len());
     }
 }
 
@@ -189,7 +204,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_burst_is_told_once_even_if_the_handler_takes_some_meanwhile() {
-        let queue = Queue::new(4, usize::MAX, Overflow::DropOldest);
+        let queue = Queue::new(4, usize::MAX, Overflow::DropOldest, Gauge::default());
         let work = Arc::new(Work::default());
         let connection: Arc<dyn tars_ports::Connection> = Arc::new(MockConnection::new());
         let mut told = 0;

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::received::Received;
 use super::taken::{Complaint, Taken, Unfinished};
+use crate::metrics::{Gauge, names};
 
 /// Jobs that are queued or running, and messages that are taken in.
 #[derive(Default)]
@@ -23,9 +24,17 @@ pub(crate) struct Work {
     idle: Notify,
     taken: Mutex<Taken>,
     freed: Notify,
+    metric: Gauge,
 }
 
 impl Work {
+    pub(crate) fn new(client_id: &str) -> Self {
+        Self {
+            metric: Gauge::new(&names::UNFINISHED, &[("client_id", client_id)]),
+            ..Self::default()
+        }
+    }
+
     fn taken(&self) -> MutexGuard<'_, Taken> {
         // Nothing here panics while it holds the lock.
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
@@ -42,6 +51,7 @@ impl Work {
 
     /// Takes a message in.
     pub(crate) fn hold(self: &Arc<Self>, topic: TopicName, bytes: usize) -> Hold {
+        self.metric.add(1);
         Hold {
             work: self.clone(),
             number: self.taken().insert(topic, bytes, Instant::now()),
@@ -97,6 +107,7 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         self.work.taken().remove(self.number);
+        self.work.metric.remove(1);
         self.work.freed.notify_one();
     }
 }

@@ -22,8 +22,8 @@ use crate::handler::{Declined, HandlerError, Invalid};
 use crate::patterns::ErrorReply;
 use crate::publish::Publish;
 use crate::shared::Shared;
-use crate::spans::{self, Clock};
-use crate::stats::count;
+use crate::spans::{self, Clock, ms};
+use crate::stats::{count, count_for};
 use crate::subscribe::{OnFailure, Target};
 
 /// The longest pause between two runs of a failing handler.
@@ -95,7 +95,7 @@ impl Worker {
     }
 
     fn skip(&self, job: &Job) {
-        count(&self.shared.stats.duplicates);
+        count_for(&self.entry.metrics.duplicates, &self.shared.stats.duplicates);
         tracing::debug!(parent: &job.span, filter = %self.entry.filter, "a duplicate was skipped");
         finish(&self.entry, job);
     }
@@ -111,31 +111,35 @@ fn finish(entry: &Entry, job: &Job) {
 
 /// Whether the handler succeeded in the end.
 async fn process(entry: &Entry, shared: &Arc<Shared>, context: &Context) -> bool {
-    let policy = &entry.options.on_failure;
+    let (policy, metrics) = (&entry.options.on_failure, &entry.metrics);
     let mut attempt = 1;
     loop {
         let span = spans::handle(context.span(), &entry.filter, attempt, context);
         let clock = Clock::start(&span);
         let ended = run(entry, context).instrument(span.clone()).await;
+        let time = clock.elapsed();
         match ended {
             Run::Succeeded => {
-                count(&shared.stats.handled);
-                span.in_scope(|| tracing::debug!(elapsed_ms = clock.ms(), "handled"));
+                count_for(&metrics.handled, &shared.stats.handled);
+                metrics.handler.record(true, time);
+                span.in_scope(|| tracing::debug!(elapsed_ms = time.map(ms), "handled"));
                 return true;
             }
             Run::PassedOver(event_type) => {
-                count(&shared.stats.passed_over);
+                count_for(&metrics.passed_over, &shared.stats.passed_over);
                 span.in_scope(|| tracing::debug!(event_type, "another handler's event"));
                 return true;
             }
             Run::Invalid(invalid) => {
+                count_for(&metrics.invalid, &shared.stats.invalid);
                 let failure = ErrorReply::new("invalid", invalid.reason());
                 span.in_scope(|| shared.report_invalid(context, invalid, &entry.invalid));
                 refuse(entry, context, &failure).await;
                 return false;
             }
             Run::Failed(failure) => {
-                count(&shared.stats.failed);
+                count_for(&metrics.failed, &shared.stats.failed);
+                metrics.handler.record(false, time);
                 span.in_scope(|| log_failure(entry, context, attempt, &failure.error));
                 if attempt <= policy.retries {
                     let factor = 1 << (attempt - 1).min(16);

@@ -1,7 +1,6 @@
 //! The end of a session: in good order, with what is under way finished up to a deadline;
 //! or at once, when its last handle is gone or a lost link must not come back.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -214,7 +213,7 @@ impl Session {
 
     pub(super) fn count_lost(&self, unsent: u64) {
         if unsent > 0 {
-            self.shared.stats.lost_unsent.fetch_add(unsent, Ordering::Relaxed);
+            self.shared.stats.lost_unsent.add(unsent);
             tracing::warn!(client_id = %self.shared.config.client_id, unsent, "QoS 0 messages were lost with the link");
         }
     }

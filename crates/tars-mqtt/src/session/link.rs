@@ -54,6 +54,8 @@ pub(super) struct Online {
     pub(super) given_up: bool,
     /// Own heartbeats do not come back: said once.
     asked: bool,
+    /// When the oldest beat went out that has not come back.
+    beat: Option<Instant>,
     /// It has ended, and its stream is to be read to the end whatever the budget.
     pub(super) gone: bool,
     /// Subscriptions are restored and health is told: the outbox may go on.
@@ -75,6 +77,7 @@ impl Online {
             began: Instant::now(),
             given_up: false,
             asked: false,
+            beat: None,
             gone: false,
             restored: false,
             in_flight: resumed
@@ -243,6 +246,7 @@ impl Session {
             && self.keepalive_topic.as_ref() == Some(&delivery.topic)
         {
             heartbeat.echoed();
+            self.note_round_trip();
         }
         if self.keepalive_topic.as_ref() != Some(&delivery.topic) {
             self.shared.hooks.message(&delivery);
@@ -257,6 +261,14 @@ impl Session {
             }
             self.dispatch
                 .deliver(delivery, &online.connection, self.keepalive_topic.as_ref());
+        }
+    }
+
+    fn note_round_trip(&mut self) {
+        if let Phase::Online(online) = &mut self.phase
+            && let Some(sent) = online.beat.take()
+        {
+            self.shared.stats.metrics.heartbeat.record(sent.elapsed());
         }
     }
 
@@ -358,6 +370,7 @@ impl Session {
                     .try_publish(Message::new(topic.clone(), payload))
                     .is_ok();
                 heartbeat.sent();
+                online.beat.get_or_insert(now);
                 if written {
                     count(&self.shared.stats.beats);
                 }

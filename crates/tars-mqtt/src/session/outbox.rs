@@ -172,6 +172,7 @@ impl Outbox {
         state.deadlines.insert((deadline, sequence));
         state.waiters.insert(sequence, waiter);
         drop(state);
+        self.stats.metrics.unsettled.add(1);
         self.changed.notify_one();
         Ok(receipt)
     }
@@ -308,12 +309,15 @@ impl Outbox {
         state.deadlines.remove(&(entry.deadline, sequence));
         let waiter = state.waiters.remove(&sequence);
         drop(state);
+        self.stats.metrics.unsettled.remove(1);
         count(if result.is_ok() {
             &self.stats.published
         } else {
             &self.stats.publish_failed
         });
         if let Some(waiter) = waiter {
+            let (qos, time) = (entry.message.qos, waiter.clock.elapsed());
+            self.stats.metrics.settled(qos, result.is_ok(), time);
             waiter.span.in_scope(|| match &result {
                 Ok(_) => tracing::debug!(elapsed_ms = waiter.clock.ms(), "published"),
                 Err(error) => tracing::debug!(%error, elapsed_ms = waiter.clock.ms(), "a publish failed"),

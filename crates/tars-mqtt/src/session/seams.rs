@@ -85,6 +85,9 @@ impl Session {
         let reconnected = self.connected_before;
         self.carried = SessionState::new();
         count(&self.shared.stats.connects);
+        if reconnected {
+            self.shared.stats.metrics.reconnects.add(1);
+        }
         self.say_connected(session_present, reconnected);
         // What arrives now finds its handlers; what waits of the old link may go.
         self.dispatch.connection_began(session_present);
@@ -163,7 +166,7 @@ impl Session {
     /// No connection came about: as before `connect()`. Who waited for it is told.
     fn back_to_start(&mut self, error: &Error) {
         self.phase = Phase::Offline;
-        let ended_before = self.shared.stats.connects.load(std::sync::atomic::Ordering::Relaxed) > 0;
+        let ended_before = self.shared.stats.connects.value() > 0;
         self.shared.set_state(if ended_before {
             State::Disconnected
         } else {

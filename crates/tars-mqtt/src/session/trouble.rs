@@ -1,8 +1,6 @@
 //! What an operator has to know: the story of a connection at INFO, and trouble, said once
 //! per burst. What is not said aloud is said at DEBUG.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use tars_ports::Error;
 use tokio::time::Instant;
 
@@ -37,7 +35,7 @@ impl Outage {
     pub(super) fn begin(shared: &Shared) -> Self {
         Self {
             began: Instant::now(),
-            failed_before: shared.stats.publish_failed.load(Relaxed),
+            failed_before: shared.stats.publish_failed.value(),
             waited: None,
         }
     }
@@ -83,7 +81,7 @@ impl Session {
         if let Some(outage) = self.outage.take()
             && publishes > 0
         {
-            let failed = self.shared.stats.publish_failed.load(Relaxed) - outage.failed_before;
+            let failed = self.shared.stats.publish_failed.value() - outage.failed_before;
             said!(
                 self.is_steady(), info,
                 client_id = %self.shared.config.client_id, publishes, failed,

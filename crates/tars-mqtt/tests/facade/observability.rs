@@ -1,6 +1,8 @@
 //! What a client says of itself is what docs/observability.md says.
 
 mod document;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod recorded;
 
 use std::collections::BTreeSet;
