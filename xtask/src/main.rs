@@ -3,6 +3,7 @@
 //! What each command does is a list of named steps ([`plan`]); a step is one file here. Nothing is
 //! hidden: every command line that is run is printed first, so that it can be repeated alone.
 
+mod bench;
 mod chaos;
 mod command;
 mod demo;
@@ -33,6 +34,8 @@ cargo xtask <command>
   chaos         a real broker and services in processes of their own, under every fault; or simulated
   flood         100,000 messages against a slow handler, with each adapter: about ten minutes
   screenshot    makes docs/images/watch.svg anew, from a real run of `tars watch`
+  bench         throughput, latency, CPU and memory against what one writes by hand: docs/benchmarks.md
+  soak          steady traffic and cut links: memory and tasks stay flat, nothing is lost
   help          this text
 
 options of test, integration and ci:
@@ -41,6 +44,14 @@ options of test, integration and ci:
 
 options of integration:
   --adapter A   the table of behaviours for rumqttc, paho or all, and nothing else
+
+options of bench:
+  --quick       a tenth of the messages
+  --only B3     this measure alone; may be given several times
+  --folder F    where the page, the JSON and the plots go (docs without)
+
+options of soak:
+  --minutes M   how long (10 without)
 
 options of chaos:
   --minutes M   how long (1 without): kills the broker and the services, cuts links, and more
@@ -85,6 +96,8 @@ fn dispatch(arguments: &[String]) -> Result<Outcome> {
         }
         "demo" => return demo::show(rest).map(|()| Outcome::Done),
         "chaos" => return chaos::run(rest).map(|()| Outcome::Done),
+        "bench" => return bench::run(rest).map(|()| Outcome::Done),
+        "soak" => return bench::soak(rest).map(|()| Outcome::Done),
         "flood" if rest.is_empty() => return flood().map(|()| Outcome::Done),
         "flood" => return Ok(Outcome::NotUnderstood("flood takes no options".to_owned())),
         "screenshot" if rest.is_empty() => return screenshot().map(|()| Outcome::Done),

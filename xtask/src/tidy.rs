@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 /// Where rumqttc may be used: in its adapter, and where it is what one would use without it.
-const RUMQTTC: &[&str] = &["crates/adapter-rumqttc/", "tests/examples/migrated/"];
+const RUMQTTC: &[&str] = &["crates/adapter-rumqttc/", "tests/examples/migrated/", "bench/"];
 
 /// A file above this has to be in [`LONG`].
 const LINES: usize = 500;
@@ -19,7 +19,7 @@ const LONG: &[(&str, &str)] = &[];
 pub(crate) fn check(root: &Path) -> Result<Vec<String>> {
     let mut problems = Vec::new();
     let mut files = Vec::new();
-    for folder in ["crates", "tests", "xtask"] {
+    for folder in ["crates", "tests", "xtask", "bench"] {
         collect(&root.join(folder), &mut files)?;
     }
     files.sort();
@@ -66,7 +66,7 @@ fn manifest(text: &str) -> Option<String> {
 
 fn source(path: &str, text: &str) -> Vec<String> {
     let mut problems = Vec::new();
-    let is_in_crate = path.starts_with("crates/") && path.contains("/src/");
+    let is_in_crate = (path.starts_with("crates/") || path.starts_with("bench/")) && path.contains("/src/");
     if is_in_crate && !text.lines().take(5).any(|line| line.starts_with("//!")) {
         problems.push("does not begin with `//!` and what it is".to_owned());
     }

@@ -18,7 +18,7 @@ struct Package {
     is_there: fn() -> bool,
 }
 
-const PACKAGES: [Package; 6] = [
+const PACKAGES: [Package; 7] = [
     Package {
         name: "mosquitto",
         is_there: || has_program("mosquitto"),
@@ -26,6 +26,11 @@ const PACKAGES: [Package; 6] = [
     Package {
         name: "mosquitto-clients",
         is_there: || has_program("mosquitto_pub") && has_program("mosquitto_sub"),
+    },
+    // For the instructions that the benchmarks count.
+    Package {
+        name: "valgrind",
+        is_there: || has_program("valgrind"),
     },
     // For the adapter on Eclipse Paho, which is C.
     Package {

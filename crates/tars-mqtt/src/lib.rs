@@ -40,6 +40,9 @@ mod dispatch;
 pub mod event;
 pub mod handler;
 mod hooks;
+#[cfg(feature = "bench-internals")]
+#[doc(hidden)]
+pub mod internals;
 mod lifecycle;
 #[cfg(feature = "metrics")]
 pub mod metrics;

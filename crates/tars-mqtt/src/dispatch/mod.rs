@@ -5,11 +5,11 @@
 //! own. A slow handler delays no other subscription.
 
 mod copies;
-mod dedupe;
+pub(crate) mod dedupe;
 mod queue;
 mod received;
 mod taken;
-mod trie;
+pub(crate) mod trie;
 mod work;
 mod worker;
 

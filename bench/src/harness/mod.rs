@@ -1,0 +1,146 @@
+//! The harness: a broker, the peers in turn, the table.
+
+mod memory;
+mod micro;
+mod plot;
+mod process;
+mod pure;
+mod reconnect;
+pub mod results;
+mod round_trip;
+mod statistics;
+mod table;
+mod traffic;
+mod valgrind;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use tars_testkit::mosquitto::{Mosquitto, MosquittoBuilder};
+
+use self::process::Spawner;
+use self::results::{Measure, Results};
+
+/// All measures, in the order in which they are run.
+pub const MEASURES: [&str; 12] = [
+    "B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B10", "B11", "B12",
+];
+
+/// What to run and where to write.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Fewer messages; the same rounds.
+    pub quick: bool,
+    /// These measures; all, if empty.
+    pub only: Vec<String>,
+    /// The folder for `benchmarks.json`, `benchmarks.md` and the plots.
+    pub folder: PathBuf,
+    /// The interpreter with aiomqtt, pydantic and orjson, or why there is none.
+    pub python: Result<PathBuf, String>,
+}
+
+impl Plan {
+    fn wants(&self, measure: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == measure)
+    }
+
+    /// `full` messages, or a tenth in the quick form.
+    fn messages(&self, full: u64) -> u64 {
+        if self.quick { full / 10 } else { full }
+    }
+}
+
+/// Each figure is the median of so many rounds, in which the peers take turns.
+const ROUNDS: usize = 5;
+
+/// Runs the plan, writes what came out, and prints it.
+///
+/// # Errors
+/// Where a peer fails or a file cannot be written. A goal that is not reached is no error.
+pub async fn run(plan: &Plan) -> Result<Results> {
+    let spawner = Spawner::new(plan)?;
+    let mut results = Results::begin(plan.quick);
+    results.notes.extend(spawner.missing());
+    let mut add = |measures: Vec<Measure>| {
+        for measure in &measures {
+            println!("\n{}", table::of_measure(measure));
+        }
+        results.measures.extend(measures);
+    };
+    add(traffic::run(plan, &spawner).await?);
+    if plan.wants("B4") {
+        add(vec![round_trip::run(plan, &spawner).await?]);
+    }
+    for (name, measure) in [
+        ("B6", pure::envelope as fn(&Plan) -> Result<Measure>),
+        ("B7", pure::dedupe),
+        ("B8", pure::routing),
+    ] {
+        if plan.wants(name) {
+            say(name, "in this process");
+            add(vec![measure(plan)?]);
+        }
+    }
+    if plan.wants("B9") {
+        add(vec![memory::run(plan, &spawner).await?]);
+    }
+    if plan.wants("B10") {
+        add(vec![reconnect::run(plan, &spawner).await?]);
+    }
+    if plan.wants("B11") {
+        add(vec![traffic::many_publishers(plan, &spawner).await?]);
+    }
+    if plan.wants("B12") {
+        add(vec![valgrind::run(plan, &spawner).await?]);
+    }
+    results.end();
+    write(&results, &plan.folder)?;
+    Ok(results)
+}
+
+/// Writes the files; where only some measures were run, those of before are kept beside them.
+fn write(results: &Results, folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let path = folder.join("benchmarks.json");
+    let all = match std::fs::read_to_string(&path) {
+        Ok(text) => results
+            .clone()
+            .over(serde_json::from_str(&text).context("benchmarks.json")?),
+        Err(_) => results.clone(),
+    };
+    std::fs::write(&path, serde_json::to_string_pretty(&all)? + "\n")?;
+    render(&all, folder)
+}
+
+/// Writes the page and the plots of these results.
+///
+/// # Errors
+/// Where a file cannot be written.
+pub fn render(results: &Results, folder: &Path) -> Result<()> {
+    let plots = plot::all(results);
+    for (name, svg) in &plots {
+        std::fs::write(folder.join(name), svg)?;
+    }
+    let page = table::page(results, plots.iter().map(|(name, _)| name.as_str()));
+    Ok(std::fs::write(folder.join("benchmarks.md"), page)?)
+}
+
+/// Progress.
+fn say(measure: &str, what: &str) {
+    println!("[{measure}] {what}");
+}
+
+/// A broker that drops nothing and logs next to nothing (see [`quiet`]). Nagle's algorithm is off: it
+/// would show the broker's 40 ms for a client's.
+fn broker() -> MosquittoBuilder {
+    quiet(Mosquitto::builder())
+        .config_line("max_inflight_messages 1000")
+        .config_line("set_tcp_nodelay true")
+}
+
+/// With connections and troubles in its log, and no messages.
+pub fn quiet(broker: MosquittoBuilder) -> MosquittoBuilder {
+    ["none", "notice", "warning", "error"]
+        .into_iter()
+        .fold(broker, |broker, kind| broker.config_line(format!("log_type {kind}")))
+}
