@@ -18,6 +18,8 @@ mod documents {
     struct PythonExamples;
     #[doc = include_str!("../../docs/observability.md")]
     struct Observability;
+    #[doc = include_str!("../../docs/operations.md")]
+    struct Operations;
     #[doc = include_str!("../../docs/reliability.md")]
     struct Reliability;
     #[doc = include_str!("../../docs/testing.md")]

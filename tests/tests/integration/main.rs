@@ -14,6 +14,7 @@ mod flood;
 mod large;
 mod migrated;
 mod mixed_fleet;
+mod outage_seen;
 mod overlap;
 mod panics;
 mod python_consumer;
