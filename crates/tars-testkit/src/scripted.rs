@@ -2,7 +2,8 @@
 //! byte itself, so that it can be as slow, rude or broken as the test needs.
 //!
 //! It knows the framing of MQTT 3.1.1 (section 2.2) and no more: no sessions, no
-//! checks, no answers of its own. [`packet`] builds packets by hand.
+//! checks, no answers of its own. [`packet`] builds packets by hand, [`hostile`] has the ways
+//! in which a broker can misbehave.
 //!
 //! Invariant: nothing here waits longer than [`PATIENCE`]. What does not come in time
 //! panics with a sentence that says what was awaited, so that a test fails instead of
@@ -23,6 +24,7 @@
 //! # }
 //! ```
 
+pub mod hostile;
 pub mod packet;
 
 use std::future::Future;

@@ -8,6 +8,7 @@
 mod connect;
 mod end;
 mod hazards;
+mod hostile;
 mod inbound;
 mod keepalive;
 mod logs;
