@@ -1,11 +1,11 @@
 //! [`PahoConnector`]: the port's way in.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 
 use async_trait::async_trait;
-use tars_ports::{Capabilities, ConnectOptions, Connected, Connector, Error, ProtocolVersion, SessionState, Transport};
-use tokio::net::{TcpStream, lookup_host};
+use tars_net::Stream;
+use tars_net::error::connect_timeout;
+use tars_ports::{Capabilities, ConnectOptions, Connected, Connector, Error, ProtocolVersion, SessionState};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -19,7 +19,8 @@ use crate::{arrivals, convert, error, relay};
 /// The protocol's own limit on a packet's remaining length (MQTT 3.1.1 section 2.2.3).
 const PROTOCOL_LIMIT: usize = 268_435_455;
 
-/// Connects over MQTT 3.1.1 and plain TCP. It keeps no state of its own.
+/// Connects over MQTT 3.1.1, by every transport that [`tars_net`] was built with. It
+/// keeps no state of its own.
 ///
 /// Dropping an attempt closes its socket; the thread behind it ends by itself, as soon
 /// as paho has let go.
@@ -55,68 +56,29 @@ impl Connector for PahoConnector {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::default();
         capabilities.qos2 = true;
+        capabilities.tls = cfg!(feature = "tls");
+        capabilities.websocket = cfg!(feature = "websocket");
         capabilities.versions = &[ProtocolVersion::V3_1_1];
         capabilities
     }
 
     async fn connect(&self, options: &ConnectOptions, _session: SessionState) -> Result<Connected, Error> {
-        if options.transport != Transport::Tcp {
-            return Err(error::unsupported(options));
-        }
         let deadline = Instant::now() + options.timeout;
         // Before anything is asked of the network.
         convert::connect(options)?;
-        let addresses = timeout_at(deadline, resolve(options))
-            .await
-            .map_err(|_| error::connect_timeout(options, "looking up the host"))??;
-        let stream = open(options, &addresses, deadline).await?;
+        let stream = tars_net::dial(options, deadline).await?;
         attempt(options, stream, deadline).await
     }
 }
 
-async fn resolve(options: &ConnectOptions) -> Result<Vec<SocketAddr>, Error> {
-    match lookup_host((options.host.as_str(), options.port)).await {
-        Ok(addresses) => {
-            let addresses: Vec<_> = addresses.collect();
-            if addresses.is_empty() {
-                return Err(error::host_not_found(options, None));
-            }
-            Ok(addresses)
-        }
-        Err(cause) => Err(error::host_not_found(options, Some(cause))),
-    }
-}
-
-/// The first address that accepts. Each gets an equal share of the time that is
-/// left, so that one that swallows packets does not use up the others' turn.
-async fn open(options: &ConnectOptions, addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, Error> {
-    let mut failure = error::connect_timeout(options, "the TCP connection");
-    for (index, address) in addresses.iter().enumerate() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let share = left / u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
-        match timeout_at(Instant::now() + share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                // Otherwise the second of two small packets waits for a delayed ACK: 40 ms.
-                stream
-                    .set_nodelay(true)
-                    .map_err(|cause| error::unreachable(options, cause))?;
-                return Ok(stream);
-            }
-            Ok(Err(cause)) => failure = error::unreachable(options, cause),
-            Err(_) => failure = error::connect_timeout(options, "the TCP connection"),
-        }
-        tracing::debug!(%address, error = %failure, "an address of the broker does not answer");
-    }
-    Err(failure)
-}
-
 /// Lets paho shake hands over `stream`.
-async fn attempt(options: &ConnectOptions, stream: TcpStream, deadline: Instant) -> Result<Connected, Error> {
+async fn attempt(options: &ConnectOptions, stream: Stream, deadline: Instant) -> Result<Connected, Error> {
     let limit = options.max_packet_size.min(PROTOCOL_LIMIT);
     let shared = Arc::new(Shared::new(options.address()));
     let (arrivals, arrived) = arrivals::queue(&shared, options);
     // Dropped, or at the end of the time, the line is cut: paho is told, and the
     // thread ends by itself.
+    let certificate_asked = stream.certificate_asked();
     let (address, line) = relay::open(stream, Arc::clone(&shared), limit)
         .await
         .map_err(|cause| error::internal("no loopback connection could be made for paho").with_source(cause))?;
@@ -135,11 +97,11 @@ async fn attempt(options: &ConnectOptions, stream: TcpStream, deadline: Instant)
         Ok(Ok(Err(cause))) => {
             return Err(match shared.verdict() {
                 Some(Verdict::Breach(breach)) => error::no_connack(options, breach),
-                _ => error::connect(options, cause),
+                _ => error::connect(options, cause, certificate_asked, line.broken()),
             });
         }
         Ok(Err(_)) => return Err(error::internal("the thread that owns paho's client is gone")),
-        Err(_) => return Err(error::connect_timeout(options, "waiting for CONNACK")),
+        Err(_) => return Err(connect_timeout(options, "waiting for CONNACK")),
     };
     // From here on nothing waits: dropped before this, the attempt ends by itself.
     // A broker has no session to be present when asked for a clean one (section 3.2.2.2).

@@ -5,56 +5,20 @@ use std::io;
 use std::time::Duration;
 
 use paho_mqtt::{ConnectReturnCode, Error as PahoError};
+use tars_net::error::{closed_before, connect_timeout};
 use tars_ports::{ConnectOptions, EndReason, Error, ErrorKind, Fate, Message, Refusal};
 
 use crate::screen::Breach;
 use crate::shared::Verdict;
 
-pub(crate) fn unsupported(options: &ConnectOptions) -> Error {
-    let scheme = options.transport.scheme();
-    Error::new(
-        ErrorKind::Unsupported,
-        format!("adapter-paho has no {scheme}:// transport; use mqtt://"),
-    )
-}
-
-pub(crate) fn host_not_found(options: &ConnectOptions, cause: Option<io::Error>) -> Error {
-    let error = Error::new(
-        ErrorKind::HostNotFound,
-        format!(
-            "the host of {} is not known; check its name and the resolver",
-            options.address()
-        ),
-    );
-    match cause {
-        Some(cause) => error.with_source(cause),
-        None => error,
-    }
-}
-
-pub(crate) fn unreachable(options: &ConnectOptions, cause: io::Error) -> Error {
-    let address = options.address();
-    let what = if cause.kind() == io::ErrorKind::ConnectionRefused {
-        format!("nobody listens on {address}; check that the broker runs, and the port")
-    } else {
-        format!("{address} cannot be reached; check the route and the firewall")
-    };
-    Error::new(ErrorKind::Unreachable, what).with_source(cause)
-}
-
-pub(crate) fn connect_timeout(options: &ConnectOptions, stage: &str) -> Error {
-    Error::new(
-        ErrorKind::Timeout,
-        format!(
-            "no connection to {} within {:?}: {stage} did not finish; check the address, and that it is an MQTT broker",
-            options.address(),
-            options.timeout
-        ),
-    )
-}
-
-/// An attempt that failed, as far as paho tells.
-pub(crate) fn connect(options: &ConnectOptions, cause: PahoError) -> Error {
+/// An attempt that failed, as far as paho tells; `broken` is what the socket to the
+/// broker said.
+pub(crate) fn connect(
+    options: &ConnectOptions,
+    cause: PahoError,
+    certificate_asked: bool,
+    broken: Option<io::Error>,
+) -> Error {
     let name = options.address();
     match cause {
         PahoError::ConnectReturn(code) => match refusal(code) {
@@ -63,6 +27,9 @@ pub(crate) fn connect(options: &ConnectOptions, cause: PahoError) -> Error {
         },
         PahoError::TcpConnectTimeout | PahoError::Timeout => {
             connect_timeout(options, "waiting for CONNACK").with_source(cause)
+        }
+        PahoError::TcpConnectCompletionFailure | PahoError::SocketError(_) if options.transport.is_encrypted() => {
+            closed_before("CONNACK", options, certificate_asked, broken)
         }
         // "TCP connect completion failure" means that CONNECT was sent and no CONNACK read.
         PahoError::TcpConnectCompletionFailure | PahoError::SocketError(_) => Error::new(
@@ -257,7 +224,7 @@ mod tests {
             (6, ErrorKind::Protocol),
         ] {
             let cause = PahoError::from_connect_return_code(code);
-            assert_eq!(connect(&options, cause).kind(), kind);
+            assert_eq!(connect(&options, cause, false, None).kind(), kind);
         }
     }
 }

@@ -1,8 +1,9 @@
 //! One MQTT 3.1.1 connection on the Paho C library: a [`tars_ports::Connector`].
 //!
 //! The whole public surface is [`PahoConnector`]; no type of paho appears in it.
-//! Plain TCP only: TLS and WebSocket are refused by name. It needs `cmake`, `make` and a C
-//! compiler to build.
+//! The bytes go through [`tars_net`]: TCP, TLS (feature `tls`), WebSocket (feature
+//! `websocket`); paho itself is built without OpenSSL. It needs `cmake`, `make` and a C compiler
+//! to build.
 //!
 //! # What paho cannot do, and how that shows
 //! | not possible | what happens instead |
@@ -51,7 +52,7 @@
 //! # What is where
 //! | module | subject |
 //! |---|---|
-//! | `connector` | one attempt, from host name to CONNACK |
+//! | `connector` | one attempt, up to CONNACK |
 //! | `client` | the thread that owns paho's client: the only place that calls it |
 //! | `arrivals`, `inbound` | what arrives: the queue behind the callbacks, and the stream |
 //! | `handle`, `outbox` | what callers ask for |

@@ -6,6 +6,8 @@
 //! **paho must never see a write fail**: whatever becomes of the broker, the relay reads
 //! on until paho closes, and an end reaches paho as an end of what it reads.
 //!
+//! TLS and WebSocket lie in that socket ([`tars_net`]); paho knows nothing of them.
+//!
 //! Nor may paho see what breaks the protocol: the broker's bytes go through a
 //! [`Screen`], and at a breach the line ends. It accepts one connection, then stops
 //! listening.
@@ -16,7 +18,8 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tars_net::Stream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -35,19 +38,30 @@ const LAST_READ: Duration = Duration::from_secs(10);
 pub(crate) struct Line {
     stop: Option<oneshot::Sender<()>>,
     flushed: oneshot::Receiver<()>,
+    broken: Broken,
     task: JoinHandle<()>,
 }
 
+/// Why nothing more can be read from the broker, where it is more than an end.
+type Broken = Arc<Mutex<Option<io::Error>>>;
+
 /// Where paho connects to, and the line. Packets of the broker's above `limit` end it.
-pub(crate) async fn open(broker: TcpStream, shared: Arc<Shared>, limit: usize) -> io::Result<(SocketAddr, Line)> {
+pub(crate) async fn open(broker: Stream, shared: Arc<Shared>, limit: usize) -> io::Result<(SocketAddr, Line)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
     let (stop, stopped) = oneshot::channel();
     let (done, flushed) = oneshot::channel();
+    let broken = Broken::default();
+    let passage = Passage {
+        broker,
+        broken: Arc::clone(&broken),
+        screen: Screen::new(limit),
+    };
     let line = Line {
         stop: Some(stop),
         flushed,
-        task: tokio::spawn(run(listener, broker, shared, limit, stopped, done)),
+        broken,
+        task: tokio::spawn(run(listener, passage, shared, stopped, done)),
     };
     Ok((address, line))
 }
@@ -57,6 +71,11 @@ impl Line {
     /// To be awaited once.
     pub(crate) async fn flushed(&mut self) -> bool {
         (&mut self.flushed).await.is_ok()
+    }
+
+    /// What the socket to the broker said when it broke, once.
+    pub(crate) fn broken(&self) -> Option<io::Error> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Sees the relay end. What paho wrote last gets `patience` to leave.
@@ -82,11 +101,17 @@ impl Drop for Line {
     }
 }
 
+/// The broker's side of the line.
+struct Passage {
+    broker: Stream,
+    broken: Broken,
+    screen: Screen,
+}
+
 async fn run(
     listener: TcpListener,
-    mut broker: TcpStream,
+    passage: Passage,
     shared: Arc<Shared>,
-    limit: usize,
     mut stopped: oneshot::Receiver<()>,
     done: oneshot::Sender<()>,
 ) {
@@ -102,8 +127,13 @@ async fn run(
     }
     let mut paho = Inner(Some(paho));
     let Some(stream) = &mut paho.0 else { return };
+    let Passage {
+        mut broker,
+        broken,
+        screen,
+    } = passage;
     let closed = tokio::select! {
-        passed = pass(stream, &mut broker, Screen::new(limit)) => match passed {
+        passed = pass(stream, &mut broker, &broken, screen) => match passed {
             Ok(flushed) => Some(flushed),
             Err(breach) => {
                 // Before paho sees an end: the first verdict counts.
@@ -133,9 +163,14 @@ async fn run(
 }
 
 /// Passes bytes both ways until paho closes, or the broker breaks the protocol.
-async fn pass(paho: &mut TcpStream, broker: &mut TcpStream, screen: Screen) -> Result<bool, Breach> {
+async fn pass(
+    paho: &mut TcpStream,
+    broker: &mut Stream,
+    broken: &Broken,
+    screen: Screen,
+) -> Result<bool, Breach> {
     let (mut from_paho, mut to_paho) = paho.split();
-    let (mut from_broker, mut to_broker) = broker.split();
+    let (mut from_broker, mut to_broker) = tokio::io::split(broker);
     let screen = Mutex::new(screen);
     // It does not panic, and is never held while anything waits.
     let screen = || screen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -149,7 +184,8 @@ async fn pass(paho: &mut TcpStream, broker: &mut TcpStream, screen: Screen) -> R
                     // Before the broker can answer.
                     screen().sent(&buffer[..n]);
                     // After a failure it only reads.
-                    passed = passed && to_broker.write_all(&buffer[..n]).await.is_ok();
+                    passed =
+                        passed && to_broker.write_all(&buffer[..n]).await.is_ok() && to_broker.flush().await.is_ok();
                 }
             }
         }
@@ -157,7 +193,15 @@ async fn pass(paho: &mut TcpStream, broker: &mut TcpStream, screen: Screen) -> R
     let back = async {
         let mut buffer = vec![0; 64 * 1024];
         let mut admitted = Vec::new();
-        while let Ok(n @ 1..) = from_broker.read(&mut buffer).await {
+        loop {
+            let n = match from_broker.read(&mut buffer).await {
+                Ok(0) => break,
+                Ok(n) => n,
+                Err(cause) => {
+                    *broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause);
+                    break;
+                }
+            };
             admitted.clear();
             let judged = screen().admit(&buffer[..n], &mut admitted);
             if to_paho.write_all(&admitted).await.is_err() {
@@ -177,7 +221,7 @@ async fn pass(paho: &mut TcpStream, broker: &mut TcpStream, screen: Screen) -> R
     }
 }
 
-async fn drain(stream: &mut TcpStream) {
+async fn drain(stream: &mut (impl AsyncRead + Unpin)) {
     let mut sink = [0; 4096];
     while let Ok(1..) = stream.read(&mut sink).await {}
 }
@@ -213,7 +257,7 @@ mod tests {
         let to_broker = TcpStream::connect(listener.local_addr().expect("bound")).await;
         let (mut broker, _) = listener.accept().await.expect("accepted");
         let shared = Arc::new(Shared::new("mqtt://h:1".into()));
-        let opened = open(to_broker.expect("connected"), shared, 1_000).await;
+        let opened = open(to_broker.expect("connected").into(), shared, 1_000).await;
         let (address, line) = opened.expect("opened");
         let mut paho = TcpStream::connect(address).await.expect("connected");
         let (connack, pingreq) = ([0x20, 2, 0, 0], [0xc0, 0]);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tars_ports::{Capabilities, ConnectOptions, Connected, Connector, Error, ProtocolVersion, SessionState, Transport};
+use tars_ports::{Capabilities, ConnectOptions, Connected, Connector, Error, ProtocolVersion, SessionState};
 
 use crate::driver::Driver;
 use crate::handle::Handle;
@@ -13,7 +13,7 @@ use crate::inbound::InboundStream;
 use crate::inbox::Inbox;
 use crate::keepalive::Keepalive;
 use crate::shared::Shared;
-use crate::{convert, error, handshake};
+use crate::{convert, handshake};
 
 /// The protocol's own limit on a packet's remaining length (MQTT 3.1.1 section 2.2.3).
 const PROTOCOL_LIMIT: usize = 268_435_455;
@@ -22,7 +22,8 @@ const PROTOCOL_LIMIT: usize = 268_435_455;
 /// late never meets a connection it does not belong to.
 static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
 
-/// Connects over MQTT 3.1.1 and plain TCP. It keeps no state of its own.
+/// Connects over MQTT 3.1.1, by every transport that [`tars_net`] was built with. It
+/// keeps no state of its own.
 ///
 /// ```no_run
 /// use adapter_rumqttc::RumqttcConnector;
@@ -54,14 +55,13 @@ impl Connector for RumqttcConnector {
         capabilities.qos2 = true;
         capabilities.qos2_resume = true;
         capabilities.abrupt_close = true;
+        capabilities.tls = cfg!(feature = "tls");
+        capabilities.websocket = cfg!(feature = "websocket");
         capabilities.versions = &[ProtocolVersion::V3_1_1];
         capabilities
     }
 
     async fn connect(&self, options: &ConnectOptions, session: SessionState) -> Result<Connected, Error> {
-        if options.transport != Transport::Tcp {
-            return Err(error::unsupported(options));
-        }
         let limit = options.max_packet_size.min(PROTOCOL_LIMIT);
         let accepted = handshake::connect(options, limit).await?;
 

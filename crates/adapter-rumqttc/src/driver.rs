@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rumqttc::mqttbytes::v4::PubRel;
+use tars_net::Stream;
 use tars_ports::{Acknowledgement, ConnectOptions, EndReason, Ended, Error, OutboundQos2, Receipt};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use crate::flows::{Flow, Flows};
@@ -35,8 +35,10 @@ const HIGH_WATER: usize = 256 * 1024;
 /// Answers to what was read may fill so much more before reading stops too.
 const REPLIES: usize = 1024 * 1024;
 
-pub(crate) struct Driver<S> {
-    stream: S,
+pub(crate) struct Driver {
+    stream: Stream,
+    /// All that was written has left the layers over the socket.
+    flushed: bool,
     shared: Arc<Shared>,
     input: ReadBuffer,
     output: WriteBuffer,
@@ -53,9 +55,9 @@ pub(crate) struct Driver<S> {
     ended: bool,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
+impl Driver {
     pub(crate) fn new(
-        accepted: Accepted<S>,
+        accepted: Accepted,
         shared: Arc<Shared>,
         options: &ConnectOptions,
         limit: usize,
@@ -63,6 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     ) -> Self {
         Self {
             stream: accepted.stream,
+            flushed: true,
             shared,
             input: accepted.input,
             output: WriteBuffer::default(),
@@ -133,7 +136,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 continue;
             }
             let next = self.on_time(Instant::now())?;
-            if self.output.is_empty() && self.has_said_farewell() {
+            if self.output.is_empty() && self.flushed && self.has_said_farewell() {
                 self.leave().await;
                 return Ok(EndReason::Disconnected);
             }
@@ -150,7 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 // The socket first: after a long sleep of the machine the answer is
                 // there, and must be seen before the timer gives the peer up.
                 biased;
-                (read, written) = transfer(&mut self.stream, room, self.output.pending()) => {
+                (read, written) = transfer(&mut self.stream, room, self.output.pending(), &mut self.flushed) => {
                     self.on_written(written).await?;
                     self.on_read(read)?;
                 }

@@ -8,64 +8,6 @@ use rumqttc::mqttbytes::Error as CodecError;
 use rumqttc::mqttbytes::v4::ConnectReturnCode;
 use tars_ports::{ConnectOptions, EndReason, Error, ErrorKind, Fate, Message, Refusal};
 
-pub(crate) fn unsupported(options: &ConnectOptions) -> Error {
-    let scheme = options.transport.scheme();
-    Error::new(
-        ErrorKind::Unsupported,
-        format!("adapter-rumqttc has no {scheme}:// transport; use mqtt://"),
-    )
-}
-
-pub(crate) fn host_not_found(options: &ConnectOptions, cause: Option<io::Error>) -> Error {
-    let error = Error::new(
-        ErrorKind::HostNotFound,
-        format!(
-            "the host of {} is not known; check its name and the resolver",
-            options.address()
-        ),
-    );
-    match cause {
-        Some(cause) => error.with_source(cause),
-        None => error,
-    }
-}
-
-pub(crate) fn unreachable(options: &ConnectOptions, cause: io::Error) -> Error {
-    let address = options.address();
-    let what = if cause.kind() == io::ErrorKind::ConnectionRefused {
-        format!("nobody listens on {address}; check that the broker runs, and the port")
-    } else {
-        format!("{address} cannot be reached; check the route and the firewall")
-    };
-    Error::new(ErrorKind::Unreachable, what).with_source(cause)
-}
-
-pub(crate) fn connect_timeout(options: &ConnectOptions, stage: &str) -> Error {
-    Error::new(
-        ErrorKind::Timeout,
-        format!(
-            "no connection to {} within {:?}: {stage} did not finish; check the address, and that it is an MQTT broker",
-            options.address(),
-            options.timeout
-        ),
-    )
-}
-
-pub(crate) fn closed_before_connack(options: &ConnectOptions, cause: Option<io::Error>) -> Error {
-    let error = Error::new(
-        ErrorKind::ConnectionLost,
-        format!(
-            "{} closed the connection before CONNACK; check that it is an MQTT 3.1.1 broker on a port without TLS, \
-             and its log",
-            options.address()
-        ),
-    );
-    match cause {
-        Some(cause) => error.with_source(cause),
-        None => error,
-    }
-}
-
 pub(crate) fn no_connack(options: &ConnectOptions, what: &str) -> Error {
     Error::new(
         ErrorKind::Protocol,

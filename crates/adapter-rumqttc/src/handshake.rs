@@ -1,14 +1,12 @@
 //! From a host name to CONNACK. One attempt; dropping it closes the socket.
 
-use std::io;
-use std::net::SocketAddr;
-
 use bytes::BytesMut;
 use rumqttc::mqttbytes::Error as CodecError;
 use rumqttc::mqttbytes::v4::{ConnAck, Packet};
+use tars_net::Stream;
+use tars_net::error::{closed_before, connect_timeout};
 use tars_ports::{ConnectOptions, Error, Refusal};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
 use crate::read_buffer::{ReadBuffer, ReadError};
@@ -16,73 +14,39 @@ use crate::{convert, error};
 
 /// CONNACK's first byte; nothing else may come first (MQTT 3.1.1 section 3.2).
 const CONNACK: u8 = 0x20;
+/// What a peer that expected TLS sends first (RFC 8446 section 5.1).
+const TLS_ALERT: u8 = 0x15;
 
 /// A connection that the broker accepted, with what it sent right behind CONNACK.
-pub(crate) struct Accepted<S> {
-    pub(crate) stream: S,
+pub(crate) struct Accepted {
+    pub(crate) stream: Stream,
     pub(crate) session_present: bool,
     pub(crate) input: ReadBuffer,
 }
 
-/// Looks the host up, connects and shakes hands, all within the options' timeout.
-pub(crate) async fn connect(options: &ConnectOptions, limit: usize) -> Result<Accepted<TcpStream>, Error> {
+/// Dials and shakes hands, all within the options' timeout.
+pub(crate) async fn connect(options: &ConnectOptions, limit: usize) -> Result<Accepted, Error> {
     let packet = convert::connect(options)?;
     let deadline = Instant::now() + options.timeout;
-    let addresses = timeout_at(deadline, resolve(options))
-        .await
-        .map_err(|_| error::connect_timeout(options, "looking up the host"))??;
-    let stream = open(options, &addresses, deadline).await?;
-    // Otherwise the second of two small packets waits for the peer's delayed ACK: 40 ms.
-    stream
-        .set_nodelay(true)
-        .map_err(|cause| error::unreachable(options, cause))?;
+    let stream = tars_net::dial(options, deadline).await?;
     let mut bytes = BytesMut::new();
     packet
         .write(&mut bytes)
         .map_err(|cause| error::internal("CONNECT could not be encoded").with_source(cause))?;
     timeout_at(deadline, shake_hands(options, stream, &bytes, limit))
         .await
-        .map_err(|_| error::connect_timeout(options, "waiting for CONNACK"))?
-}
-
-async fn resolve(options: &ConnectOptions) -> Result<Vec<SocketAddr>, Error> {
-    match lookup_host((options.host.as_str(), options.port)).await {
-        Ok(addresses) => {
-            let addresses: Vec<_> = addresses.collect();
-            if addresses.is_empty() {
-                return Err(error::host_not_found(options, None));
-            }
-            Ok(addresses)
-        }
-        Err(cause) => Err(error::host_not_found(options, Some(cause))),
-    }
-}
-
-/// The first address that accepts. Each gets an equal share of the time that is
-/// left, so that one that swallows packets does not use up the others' turn.
-async fn open(options: &ConnectOptions, addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, Error> {
-    let mut failure = error::connect_timeout(options, "the TCP connection");
-    for (index, address) in addresses.iter().enumerate() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let share = left / u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
-        match timeout_at(Instant::now() + share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(cause)) => failure = error::unreachable(options, cause),
-            Err(_) => failure = error::connect_timeout(options, "the TCP connection"),
-        }
-        tracing::debug!(%address, error = %failure, "an address of the broker does not answer");
-    }
-    Err(failure)
+        .map_err(|_| connect_timeout(options, "waiting for CONNACK"))?
 }
 
 /// Sends CONNECT and reads CONNACK.
-pub(crate) async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
+async fn shake_hands(
     options: &ConnectOptions,
-    mut stream: S,
+    mut stream: Stream,
     connect: &[u8],
     limit: usize,
-) -> Result<Accepted<S>, Error> {
-    let closed = |cause: io::Error| error::closed_before_connack(options, Some(cause));
+) -> Result<Accepted, Error> {
+    let asked = stream.certificate_asked();
+    let closed = |cause| closed_before("CONNACK", options, asked, cause);
     // A broker that refuses early may have closed before it read everything: its
     // CONNACK says more than a failed write.
     let written = async {
@@ -94,6 +58,7 @@ pub(crate) async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
     let connack = loop {
         match input.first_byte() {
             None | Some(CONNACK) => {}
+            Some(TLS_ALERT) => return Err(error::no_connack(options, "TLS: use mqtts:// or wss://")),
             Some(other) => {
                 return Err(error::no_connack(
                     options,
@@ -117,13 +82,10 @@ pub(crate) async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
         }
         match stream.read_buf(input.room()).await {
             Ok(0) => {
-                return Err(match written {
-                    Ok(()) => error::closed_before_connack(options, None),
-                    Err(cause) => closed(cause),
-                });
+                return Err(closed(written.err()));
             }
             Ok(_) => {}
-            Err(cause) => return Err(closed(cause)),
+            Err(cause) => return Err(closed(Some(cause))),
         }
     };
     let ConnAck { session_present, code } = connack;

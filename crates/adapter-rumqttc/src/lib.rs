@@ -2,14 +2,16 @@
 //! [`tars_ports::Connector`].
 //!
 //! The whole public surface is [`RumqttcConnector`]; no type of rumqttc appears in
-//! it. Plain TCP only: TLS and WebSocket are refused by name.
+//! it. The bytes go through [`tars_net`]: TCP, TLS (feature `tls`), WebSocket (feature
+//! `websocket`).
 //!
 //! # How much of rumqttc is used, and why
 //! The codec, `rumqttc::mqttbytes::v4`. Not its event loop: that is not
 //! cancel-safe, cannot pause reading, flushes after every message, hides packet
 //! ids and gates acknowledgements behind the in-flight window. Not its state
 //! machine either: it gives an id out again before PUBCOMP, delivers QoS 2
-//! duplicates and takes a PUBREL after a resume for an error.
+//! duplicates and takes a PUBREL after a resume for an error. Nor its TLS, which brings
+//! crates with known advisories.
 //!
 //! Measured with rumqttc 0.25.1 over loopback on two cores, 200-byte payloads,
 //! TCP_NODELAY on both, in messages per second (range of six runs, on one thread
@@ -27,7 +29,7 @@
 //! # What is where
 //! | module | subject |
 //! |---|---|
-//! | `connector`, `handshake` | one attempt, from host name to CONNACK |
+//! | `connector`, `handshake` | one attempt, up to CONNACK |
 //! | `handle`, `outbox` | what callers ask for |
 //! | `inbound`, `inbox`, `qos2_inbound` | what arrives, its budget and its acknowledgements |
 //! | `driver` | the task that owns the socket |

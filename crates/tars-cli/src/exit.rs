@@ -98,7 +98,7 @@ fn code(kind: ErrorKind) -> u8 {
         ErrorKind::Config => 10,
         ErrorKind::HostNotFound => 11,
         ErrorKind::Unreachable => 12,
-        ErrorKind::Tls => 13,
+        ErrorKind::Tls(_) => 13,
         ErrorKind::Refused(_) => 14,
         ErrorKind::SubscriptionRefused => 15,
         ErrorKind::TooLarge => 17,

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use tars_ports::{Connector, Error, ErrorKind};
+use futures_util::FutureExt;
+use tars_ports::{Capabilities, Connector, Credentials, Error, ErrorKind, Transport};
 use tokio::sync::mpsc;
 
 use crate::client::Client;
@@ -46,6 +47,30 @@ impl ClientBuilder {
     /// adapter, a layer around one, or a fake for tests.
     pub fn connector(mut self, connector: impl Connector + 'static) -> Self {
         self.connector = Some(Arc::new(connector));
+        self
+    }
+
+    /// Asked for user name and password before every attempt to connect, the first and each
+    /// later one: for tokens that expire, and secrets from a vault. It takes the place of
+    /// all credentials of the configuration, and gets `connect_timeout` for its answer; an
+    /// error, a panic or the end of that time is a failed attempt like any other, tried
+    /// again soon where [`Error::is_transient`] says so.
+    ///
+    /// ```
+    /// use tars_mqtt::{Client, Config, Credentials, Error};
+    ///
+    /// # async fn fresh_token() -> Result<String, Error> { Ok("t0ken".into()) }
+    /// let client = Client::builder(Config::new("mqtts://broker.example", "stt")?)
+    ///     .credentials(async || Ok(Credentials::new("stt", Some(fresh_token().await?.into()))))
+    ///     .build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn credentials<F, Answer>(mut self, provider: F) -> Self
+    where
+        F: Fn() -> Answer + Send + Sync + 'static,
+        Answer: Future<Output = Result<Credentials, Error>> + Send + 'static,
+    {
+        self.hooks.credentials = Some(Arc::new(move || provider().boxed()));
         self
     }
 
@@ -96,6 +121,7 @@ impl ClientBuilder {
             Some(connector) => connector,
             None => adapter(self.config.adapter)?,
         };
+        check_transport(self.config.broker.transport, &connector.capabilities())?;
         let shared = Arc::new(Shared::new(self.config, connector.capabilities(), self.hooks));
         let mut failed = None;
         let client = Client::assemble(shared.clone(), |weak, commands: mpsc::Receiver<_>| {
@@ -108,6 +134,22 @@ impl ClientBuilder {
             None => Ok(client),
         }
     }
+}
+
+/// Told at once, and not by the first attempt to connect.
+fn check_transport(transport: Transport, can: &Capabilities) -> Result<(), Error> {
+    let lacks_tls = transport.is_encrypted() && !can.tls;
+    let feature = match (lacks_tls, transport.is_websocket() && !can.websocket) {
+        (false, false) => return Ok(()),
+        (true, false) => "the feature `tls`",
+        (false, true) => "the feature `websocket`",
+        (true, true) => "the features `tls` and `websocket`",
+    };
+    let what = format!(
+        "MQTT_URL has the scheme {}://, which this adapter does not have: it needs {feature} of tars-mqtt",
+        transport.scheme()
+    );
+    Err(Error::new(ErrorKind::Unsupported, what))
 }
 
 fn adapter(adapter: Adapter) -> Result<Arc<dyn Connector>, Error> {

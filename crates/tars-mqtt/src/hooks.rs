@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tars_ports::{Delivery, Error};
 
 use crate::context::Context;
+use crate::credentials::Provider;
 use crate::handler::{InboundMessage, Invalid};
 use crate::lifecycle::LifecycleEvent;
 
@@ -26,6 +27,8 @@ pub(crate) struct Hooks {
     pub(crate) on_connect: Hook<bool>,
     pub(crate) on_disconnect: DisconnectHook,
     pub(crate) on_message: MessageHook,
+    /// The one that is asked, and not told: by the session's attempt to connect.
+    pub(crate) credentials: Option<Provider>,
     connected: AtomicBool,
 }
 

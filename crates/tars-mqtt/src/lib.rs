@@ -36,6 +36,7 @@ mod burst;
 mod client;
 mod config;
 mod context;
+mod credentials;
 mod dispatch;
 pub mod event;
 pub mod handler;
@@ -69,7 +70,7 @@ pub use tars_ports as ports;
 pub use tars_contracts::{Data, Envelope, HealthFormat, HealthStatus, Heartbeat, TopicError, TopicFilter, TopicName};
 pub use tars_macros::FacadeEvent as Event;
 pub use tars_ports::{
-    Capabilities, Credentials, Error, ErrorKind, Fate, Message, QoS, Receipt, Refusal, Settled, Transport,
+    Capabilities, Credentials, Error, ErrorKind, Fate, Message, QoS, Receipt, Refusal, Settled, TlsFault, Transport,
 };
 
 pub use builder::ClientBuilder;

@@ -25,6 +25,36 @@ pub enum Refusal {
     Other(u8),
 }
 
+/// What was wrong with a TLS handshake or with what it is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TlsFault {
+    /// The broker's certificate has expired.
+    Expired,
+    /// The broker's certificate is not valid yet: or this machine's clock is wrong.
+    NotYetValid,
+    /// The broker's certificate is for another host name or address.
+    WrongName,
+    /// The broker's certificate is signed by nobody who is trusted.
+    UnknownAuthority,
+    /// Anything else about the broker's certificate: revoked, malformed, of a wrong purpose.
+    BadCertificate,
+    /// A file cannot be read, or has not the PEM sections that it should have.
+    File,
+    /// The client's certificate and private key do not belong together.
+    KeyMismatch,
+    /// The broker wants a client certificate, and there is none.
+    ClientCertificateRequired,
+    /// The broker does not accept the client certificate.
+    ClientCertificateRefused,
+    /// The peer does not speak TLS, or closed instead of answering the handshake.
+    NotTls,
+    /// No common TLS version (1.2 or 1.3) or algorithm.
+    Incompatible,
+    /// Anything else; the source says what.
+    Other,
+}
+
 /// What went wrong, for code to decide on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -55,8 +85,8 @@ pub enum ErrorKind {
     Unreachable,
     /// The broker refused the connection.
     Refused(Refusal),
-    /// The TLS handshake or its material.
-    Tls,
+    /// The TLS handshake, or the files for it.
+    Tls(TlsFault),
     /// The peer broke the protocol.
     Protocol,
     /// The connection ended.
@@ -141,8 +171,8 @@ impl Error {
         self.0.fate
     }
 
-    /// Whether trying the same again later can help. Bad credentials, a rejected
-    /// client id or a topic with a wildcard do not heal by waiting.
+    /// Whether trying the same again soon can help. Bad credentials, a rejected client
+    /// id, a bad certificate or a topic with a wildcard do not heal by waiting.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(
@@ -155,6 +185,8 @@ impl Error {
                 | ErrorKind::Refused(Refusal::Unavailable)
                 | ErrorKind::Protocol
                 | ErrorKind::ConnectionLost
+                // Closed before it answered: it may be about to start or to stop.
+                | ErrorKind::Tls(TlsFault::NotTls)
         )
     }
 }

@@ -1,5 +1,6 @@
 //! How to connect, once.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -43,6 +44,41 @@ impl Transport {
             Self::WebSocketTls => 443,
         }
     }
+
+    /// Whether TLS protects the bytes.
+    #[must_use]
+    pub fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls | Self::WebSocketTls)
+    }
+
+    /// Whether they travel in WebSocket frames.
+    #[must_use]
+    pub fn is_websocket(self) -> bool {
+        matches!(self, Self::WebSocket | Self::WebSocketTls)
+    }
+}
+
+/// What TLS is made of: PEM files, each read again for every attempt, so that renewed
+/// ones are taken over. For transports without TLS they mean nothing.
+///
+/// There is no way to leave the check of the broker's certificate or of its name out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct TlsFiles {
+    /// The certificates to trust; `None`: the roots of the system.
+    pub ca: Option<PathBuf>,
+    /// The client's certificate, then those that lead to its authority; goes with `key`.
+    pub cert: Option<PathBuf>,
+    /// The client's private key, not encrypted; goes with `cert`.
+    pub key: Option<PathBuf>,
+}
+
+impl TlsFiles {
+    /// These files.
+    #[must_use]
+    pub fn new(ca: Option<PathBuf>, cert: Option<PathBuf>, key: Option<PathBuf>) -> Self {
+        Self { ca, cert, key }
+    }
 }
 
 /// User name and password. `Debug` shows neither the password nor its length.
@@ -78,6 +114,8 @@ pub struct ConnectOptions {
     pub transport: Transport,
     /// Path of a WebSocket URL. Default `/mqtt`.
     pub path: String,
+    /// What TLS is made of. Default: the roots of the system, no client certificate.
+    pub tls: TlsFiles,
     /// Not empty.
     pub client_id: String,
     /// Default none.
@@ -116,6 +154,7 @@ impl ConnectOptions {
             port,
             transport: Transport::Tcp,
             path: "/mqtt".to_owned(),
+            tls: TlsFiles::default(),
             client_id: client_id.into(),
             credentials: None,
             keep_alive: Duration::from_secs(60),

@@ -43,6 +43,7 @@ mod keepalive;
 mod publish;
 mod qos2;
 mod subscribe;
+mod transport;
 mod will;
 
 use std::fmt;
@@ -50,7 +51,10 @@ use std::pin::Pin;
 use std::time::Duration;
 
 pub use behaviours::{Behaviour, behaviours, check};
-pub use broker::{Facilities, Link, MemoryTestBroker, Scene, Staged, TcpServer, TcpTestBroker, TestBroker};
+pub use broker::{
+    BrokerCertificate, ClientCertificate, Facilities, Link, MemoryTestBroker, Scene, Security, Staged, TcpServer,
+    TcpTestBroker, TestBroker,
+};
 pub use report::{Outcome, Report, Row, Table, run_all};
 pub use setup::{Need, Setup};
 

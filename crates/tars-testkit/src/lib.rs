@@ -8,8 +8,11 @@
 //! | `embedded` | a broker inside the process over TCP, with the feature `embedded` | yes | no |
 //! | [`scripted`] | a listening socket, driven byte by byte | yes | no |
 //! | [`proxy`] | what stands before a broker and cuts, holds, delays and throttles | yes | no |
+//! | `certificates` | of authorities of a test's own, good and bad ones, with the feature `tls` | | |
 //! | [`conformance`] | the contract of the ports, for every adapter and broker | | |
 
+#[cfg(feature = "tls")]
+pub mod certificates;
 pub mod conformance;
 #[cfg(feature = "embedded")]
 pub mod embedded;

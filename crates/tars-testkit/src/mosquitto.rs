@@ -18,6 +18,7 @@
 //! process, hence not in tokio's paused time.
 
 mod builder;
+mod listener;
 mod probe;
 mod process;
 
@@ -27,6 +28,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 pub use builder::MosquittoBuilder;
+pub use listener::Listener;
 
 use self::process::Process;
 
@@ -88,6 +90,7 @@ pub struct Mosquitto {
     // First, so that the process is gone before its folder goes.
     process: Option<Process>,
     port: u16,
+    further_ports: Vec<u16>,
     binary: PathBuf,
     folder: TempDir,
 }
@@ -111,6 +114,16 @@ impl Mosquitto {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The port of a further listener, counted from 0 in the order of
+    /// [`MosquittoBuilder::listener`]; the same for its whole life.
+    ///
+    /// # Panics
+    /// When there is no such listener.
+    #[must_use]
+    pub fn listener_port(&self, index: usize) -> u16 {
+        self.further_ports[index]
     }
 
     /// `mqtt://127.0.0.1:port`.

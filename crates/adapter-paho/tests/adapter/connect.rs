@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use adapter_paho::PahoConnector;
-use tars_ports::{Capabilities, Connector, Credentials, ErrorKind, ProtocolVersion, Refusal, SessionState, Transport};
+use tars_ports::{Capabilities, Connector, Credentials, ErrorKind, ProtocolVersion, Refusal, SessionState};
 use tars_testkit::scripted::{ScriptedBroker, packet};
 use tokio::net::TcpListener;
 
@@ -13,6 +13,8 @@ use crate::{attempt, failure, message, options, pair, tasks, until};
 fn the_capabilities_are_these() {
     let mut expected = Capabilities::default();
     expected.qos2 = true;
+    expected.tls = true;
+    expected.websocket = true;
     expected.versions = &[ProtocolVersion::V3_1_1];
     assert_eq!(PahoConnector::new().capabilities(), expected);
 }
@@ -176,20 +178,6 @@ async fn silence_is_a_timeout() {
     assert!(error.to_string().contains("CONNACK"), "{error}");
     assert!(started.elapsed() < Duration::from_secs(2));
     peer.expect_closed().await;
-}
-
-#[tokio::test]
-async fn other_transports_are_refused_by_name() {
-    for transport in [Transport::Tls, Transport::WebSocket, Transport::WebSocketTls] {
-        let mut options = options(1);
-        options.transport = transport;
-        let error = failure(&options).await;
-        assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert!(
-            error.to_string().contains(&format!("{}://", transport.scheme())),
-            "{error}"
-        );
-    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tars_ports::{EndReason, Ended, Error, ErrorKind, Fate, Settler};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
 use super::Driver;
@@ -25,7 +25,7 @@ pub(super) struct Farewell {
     pub(super) sent: bool,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
+impl Driver {
     /// DISCONNECT is on its way: nothing may follow it.
     pub(super) fn has_said_farewell(&self) -> bool {
         self.farewell.as_ref().is_some_and(|farewell| farewell.sent)
@@ -82,7 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     }
 }
 
-impl<S> Driver<S> {
+impl Driver {
     /// Accounts for everything that was taken over.
     pub(super) fn end(&mut self, reason: EndReason) -> Ended {
         self.ended = true;
@@ -119,7 +119,7 @@ impl<S> Driver<S> {
     }
 }
 
-impl<S> Drop for Driver<S> {
+impl Drop for Driver {
     /// A driver that is cut off (its runtime ends, a panic) settles everything all the same.
     fn drop(&mut self) {
         if !self.ended {

@@ -9,7 +9,6 @@ use rumqttc::mqttbytes::v4::{
 };
 use tars_contracts::TopicName;
 use tars_ports::{Delivery, Error, QoS};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::{Driver, HIGH_WATER};
@@ -20,7 +19,7 @@ use crate::{convert, error};
 
 const PUBLISH: u8 = 3;
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
+impl Driver {
     /// Works through the packets that have come, as far as the inbound budget goes.
     /// What is no PUBLISH costs no budget.
     pub(super) fn receive(&mut self) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use adapter_rumqttc::RumqttcConnector;
-use tars_ports::{Capabilities, Connector, Credentials, ErrorKind, ProtocolVersion, Refusal, SessionState, Transport};
+use tars_ports::{Capabilities, Connector, Credentials, ErrorKind, ProtocolVersion, Refusal, SessionState};
 use tars_testkit::scripted::{ScriptedBroker, packet};
 use tokio::net::TcpListener;
 
@@ -16,6 +16,8 @@ fn the_capabilities_are_these() {
     expected.qos2 = true;
     expected.qos2_resume = true;
     expected.abrupt_close = true;
+    expected.tls = true;
+    expected.websocket = true;
     expected.versions = &[ProtocolVersion::V3_1_1];
     assert_eq!(RumqttcConnector::new().capabilities(), expected);
 }
@@ -158,20 +160,6 @@ async fn silence_is_a_timeout() {
     });
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.to_string().contains("CONNACK"), "{error}");
-}
-
-#[tokio::test]
-async fn other_transports_are_refused_by_name() {
-    for transport in [Transport::Tls, Transport::WebSocket, Transport::WebSocketTls] {
-        let mut options = options(1);
-        options.transport = transport;
-        let error = failure(&options).await;
-        assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert!(
-            error.to_string().contains(&format!("{}://", transport.scheme())),
-            "{error}"
-        );
-    }
 }
 
 #[tokio::test]

@@ -217,7 +217,7 @@ fn check_tls_files(read: &mut Reading<'_>, files: [&Option<Given<PathBuf>>; 3]) 
 
 /// Not an error: a fleet may set one CA file for all services.
 fn idle_tls_files(transport: Transport, files: [&Option<Given<PathBuf>>; 3]) -> Vec<String> {
-    if matches!(transport, Transport::Tls | Transport::WebSocketTls) {
+    if transport.is_encrypted() {
         return Vec::new();
     }
     let given = TLS_FILES

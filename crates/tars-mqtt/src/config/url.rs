@@ -56,7 +56,7 @@ impl BrokerUrl {
             transport,
             host: host.into(),
             port: transport.default_port(),
-            path: if is_websocket(transport) {
+            path: if transport.is_websocket() {
                 DEFAULT_PATH.to_owned()
             } else {
                 String::new()
@@ -110,10 +110,6 @@ fn refused(url: &str, reason: &'static str) -> Error {
     )
 }
 
-fn is_websocket(transport: Transport) -> bool {
-    matches!(transport, Transport::WebSocket | Transport::WebSocketTls)
-}
-
 /// The parts of a URL, or why it is none.
 pub(super) fn parse(url: &str) -> Result<(BrokerUrl, Option<Credentials>), &'static str> {
     let (scheme, rest) = url.split_once("://").ok_or("it has no scheme such as mqtt://")?;
@@ -150,7 +146,7 @@ pub(super) fn parse(url: &str) -> Result<(BrokerUrl, Option<Credentials>), &'sta
     let mut broker = BrokerUrl::new(transport, host);
     broker.port = port.unwrap_or(broker.port);
     if !path.is_empty() {
-        if !is_websocket(transport) {
+        if !transport.is_websocket() {
             return Err("a path is for ws:// and wss:// only");
         }
         // It goes into the line of an HTTP request as it is.

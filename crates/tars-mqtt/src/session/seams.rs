@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tars_ports::{ConnectOptions, Connected, Credentials, EndReason, Ended, Error, ErrorKind, SessionState};
+use tars_ports::{ConnectOptions, Connected, EndReason, Ended, Error, ErrorKind, SessionState, TlsFiles};
 use tokio::sync::oneshot;
 use tokio::task::unconstrained;
 use tokio::time::Instant;
@@ -15,21 +15,23 @@ use tracing::{Instrument, Span};
 use super::Session;
 use super::link::{MAX_INFLIGHT_QOS2, Online, Phase};
 use super::trouble::{CONTESTED, Outage};
-use crate::config::Config;
+use crate::credentials;
 use crate::dispatch::Slot;
 use crate::lifecycle::{LifecycleEvent, State, reason_of};
 use crate::service::health::last_will;
 use crate::service::heartbeat::Heartbeat;
 use crate::service::shutdown::ShutdownReport;
-use crate::shared::Live;
+use crate::shared::{Live, Shared};
 use crate::spans::ms;
 use crate::stats::count;
 
-async fn options(config: &Config) -> Result<ConnectOptions, Error> {
+async fn options(shared: &Shared) -> Result<ConnectOptions, Error> {
+    let config = &shared.config;
     let mut options = ConnectOptions::new(config.broker.host.clone(), config.broker.port, config.client_id.clone());
     options.transport = config.broker.transport;
     options.path.clone_from(&config.broker.path);
-    options.credentials = credentials(config).await?;
+    options.tls = TlsFiles::new(config.ca_file.clone(), config.cert_file.clone(), config.key_file.clone());
+    options.credentials = credentials::current(config, shared.hooks.credentials.as_ref()).await?;
     options.keep_alive = config.keep_alive;
     options.clean_session = config.clean_session;
     options.timeout = config.connect_timeout;
@@ -44,17 +46,6 @@ async fn options(config: &Config) -> Result<ConnectOptions, Error> {
     Ok(options)
 }
 
-/// A password file is read on a thread where waiting for a disk harms nobody.
-async fn credentials(config: &Config) -> Result<Option<Credentials>, Error> {
-    if config.password_file.is_none() {
-        return Ok(config.credentials.clone());
-    }
-    let config = config.clone();
-    let read = tokio::task::spawn_blocking(move || config.current_credentials());
-    read.await
-        .map_err(|error| Error::new(ErrorKind::Internal, "reading the password file failed").with_source(error))?
-}
-
 impl Session {
     /// Begins an attempt. Options are made anew each time: a secret may have been
     /// rotated, and the will carries the time of the connect.
@@ -67,7 +58,7 @@ impl Session {
             attempt = self.backoff.attempt(), session_present = Empty,
         );
         let attempt = async move {
-            let options = options(&shared.config).await?;
+            let options = options(&shared).await?;
             let connected = connector.connect(&options, carried).await?;
             Span::current().record("session_present", connected.session_present);
             Ok(connected)

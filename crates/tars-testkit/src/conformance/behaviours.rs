@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use super::{Failure, Need, Played, Setup, ack, cancel, connect, end, keepalive, publish, qos2, subscribe, will};
+use super::{
+    Failure, Need, Played, Setup, ack, cancel, connect, end, keepalive, publish, qos2, subscribe, transport, will,
+};
 
 /// Above every wait of a behaviour together: only a behaviour that hangs in a way its
 /// own bounds do not see comes here.
@@ -106,6 +108,14 @@ connect {
     missing_transports_are_refused [MissingTransport] "a transport that the adapter lacks is Unsupported";
     connections_have_numbers_of_their_own [ManualAck] "tokens of two connections differ";
     capabilities_are_stable [] "the capabilities are the same before, during and after";
+}
+transport {
+    each_carries_messages [Transports] "each transport that the adapter has carries messages both ways, large ones too";
+    bad_certificates_are_told_apart [Tls, Transports] "a certificate that is expired, early, of another host or of nobody trusted";
+    client_certificates_are_shown [Tls, Transports] "a client certificate lets in; one that is missing or foreign is told apart";
+    files_are_told_apart [Tls, Transports] "files that cannot be read, are not PEM, or do not belong together";
+    files_are_read_each_time [Tls, Transports] "renewed files are taken over by the next attempt";
+    a_peer_without_tls_is_told [Tls, Sockets] "a port without TLS is told, and so is TLS where none was expected";
 }
 publish {
     every_level_makes_the_round [] "each QoS arrives once, at its level, and its receipt settles";

@@ -4,17 +4,21 @@
 mod memory;
 mod script;
 mod tcp;
+#[cfg(feature = "tls")]
+mod transport;
 
 use std::any::Any;
 
 use async_trait::async_trait;
-use tars_ports::{ConnectOptions, Refusal};
+use tars_ports::{ConnectOptions, Refusal, Transport};
 
 use super::Failure;
 use crate::proxy::Direction;
 
 pub use memory::MemoryTestBroker;
 pub use tcp::{TcpServer, TcpTestBroker};
+#[cfg(feature = "tls")]
+pub(super) use transport::Secured;
 
 /// What a broker can be made to do beyond what all can. All `false` by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,6 +28,8 @@ pub struct Facilities {
     pub sockets: bool,
     /// It can be staged with [`Scene::Password`].
     pub passwords: bool,
+    /// It can be staged with [`Scene::Transport`].
+    pub transports: bool,
     /// A link can be held in one direction, while the broker takes in what comes.
     pub one_way: bool,
     /// A stop keeps sessions.
@@ -111,6 +117,69 @@ pub enum Scene {
         /// And password.
         password: String,
     },
+    /// Reached by this transport.
+    Transport(Security),
+}
+
+/// How a broker is reached, and what it and the client show each other. By default all is
+/// good and there is no client certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Security {
+    /// What carries the bytes.
+    pub transport: Transport,
+    /// The broker's certificate, where the transport has one.
+    pub broker: BrokerCertificate,
+    /// The broker lets only clients in that have a certificate it can check.
+    pub asks_client: bool,
+    /// The client's.
+    pub client: ClientCertificate,
+    /// The broker speaks TLS 1.3 only, or 1.2 only.
+    pub tls13: bool,
+}
+
+impl Security {
+    /// Good on all sides, TLS 1.3.
+    #[must_use]
+    pub fn new(transport: Transport) -> Self {
+        Self {
+            transport,
+            broker: BrokerCertificate::Good,
+            asks_client: false,
+            client: ClientCertificate::None,
+            tls13: true,
+        }
+    }
+}
+
+/// The certificate that a broker shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BrokerCertificate {
+    /// A good one.
+    Good,
+    /// It was good once.
+    Expired,
+    /// It will be good.
+    NotYetValid,
+    /// Of another host.
+    WrongName,
+    /// Of an authority that the client does not trust.
+    OtherAuthority,
+}
+
+/// The certificate that a client shows when asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClientCertificate {
+    /// It has none.
+    None,
+    /// A good one.
+    Good,
+    /// Of an authority that the broker does not trust.
+    OtherAuthority,
+    /// With the private key of another.
+    OtherKey,
 }
 
 /// A scene that goes on until it is dropped.

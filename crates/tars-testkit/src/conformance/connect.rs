@@ -19,7 +19,7 @@ pub(super) async fn accepted(setup: &Setup) -> Result<(), Failure> {
 }
 
 /// Why an attempt failed that must fail.
-async fn failure(setup: &Setup, options: &ConnectOptions) -> Result<Error, Failure> {
+pub(super) async fn failure(setup: &Setup, options: &ConnectOptions) -> Result<Error, Failure> {
     let attempt = setup.connector.connect(options, SessionState::new());
     match soon("the attempt's end", attempt).await? {
         Ok(_) => Err(Failure::new("it connected")),

@@ -49,6 +49,22 @@ impl Setup {
         Ok(Self::new(connector, TcpTestBroker::new(broker)))
     }
 
+    /// This connector, and a new Mosquitto that it reaches by this transport, with TLS 1.3
+    /// where it is encrypted.
+    ///
+    /// # Errors
+    /// When Mosquitto does not start.
+    #[cfg(feature = "tls")]
+    pub async fn mosquitto_over(
+        transport: tars_ports::Transport,
+        connector: impl Connector + 'static,
+    ) -> Result<Self, Failure> {
+        let secured = super::broker::Secured::start(super::Security::new(transport)).await?;
+        let broker = TcpTestBroker::new(secured.broker);
+        let broker = broker.reached_by(secured.port, transport, secured.tls, secured.certificates);
+        Ok(Self::new(connector, broker))
+    }
+
     /// This connector, and a new broker inside the process.
     ///
     /// # Errors
@@ -109,6 +125,10 @@ pub enum Need {
     NoAbruptClose,
     /// One of TLS and WebSocket is missing.
     MissingTransport,
+    /// [`Capabilities::tls`].
+    Tls,
+    /// [`Facilities::transports`].
+    Transports,
     /// [`Facilities::sockets`].
     Sockets,
     /// [`Facilities::passwords`].
@@ -129,6 +149,8 @@ impl Need {
             Self::AbruptClose => capabilities.abrupt_close,
             Self::NoAbruptClose => !capabilities.abrupt_close,
             Self::MissingTransport => !(capabilities.tls && capabilities.websocket),
+            Self::Tls => capabilities.tls,
+            Self::Transports => facilities.transports,
             Self::Sockets => facilities.sockets,
             Self::Passwords => facilities.passwords,
         }
@@ -147,6 +169,8 @@ impl Need {
             Self::AbruptClose => "the adapter has no abrupt_close",
             Self::NoAbruptClose => "the adapter has abrupt_close",
             Self::MissingTransport => "the adapter has every transport",
+            Self::Tls => "the adapter has no tls",
+            Self::Transports => "the broker is reached by one transport only",
             Self::Sockets => "the broker has no sockets",
             Self::Passwords => "the broker knows no passwords",
         }

@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::process::{CONFIG, Process};
-use super::{Mosquitto, MosquittoError};
+use super::process::{CONFIG, OPENSSL, Process};
+use super::{Listener, Mosquitto, MosquittoError};
 
 /// Ports tried when another process takes the free one first.
 const PORTS: usize = 5;
@@ -22,6 +22,8 @@ pub struct MosquittoBuilder {
     lines: Vec<String>,
     users: Vec<(String, String)>,
     acl: Option<String>,
+    listeners: Vec<Listener>,
+    no_tls13: bool,
 }
 
 impl MosquittoBuilder {
@@ -52,6 +54,20 @@ impl MosquittoBuilder {
         self
     }
 
+    /// Adds a listener on a port of its own, after the plain one:
+    /// [`Mosquitto::listener_port`].
+    pub fn listener(mut self, listener: Listener) -> Self {
+        self.listeners.push(listener);
+        self
+    }
+
+    /// Makes TLS 1.2 the newest that it speaks. Mosquitto's own `tls_version` only sets the
+    /// oldest; this is a setting of its OpenSSL.
+    pub fn without_tls13(mut self) -> Self {
+        self.no_tls13 = true;
+        self
+    }
+
     /// Starts the process on a free port of 127.0.0.1, and resolves once it has
     /// answered a CONNECT.
     ///
@@ -66,14 +82,16 @@ impl MosquittoBuilder {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let port = free_port().map_err(MosquittoError::io("finding a free port"))?;
-            self.write_config(port, folder.path())
+            let ports = free_ports(1 + self.listeners.len()).map_err(MosquittoError::io("finding free ports"))?;
+            let (port, further_ports) = (ports[0], ports[1..].to_vec());
+            self.write_config(port, &further_ports, folder.path())
                 .map_err(MosquittoError::io("writing the configuration"))?;
             match Process::start(port, &binary, folder.path()).await {
                 Ok(process) => {
                     return Ok(Mosquitto {
                         process: Some(process),
                         port,
+                        further_ports,
                         binary,
                         folder,
                     });
@@ -84,7 +102,7 @@ impl MosquittoBuilder {
         }
     }
 
-    fn write_config(&self, port: u16, folder: &Path) -> std::io::Result<()> {
+    fn write_config(&self, port: u16, further_ports: &[u16], folder: &Path) -> std::io::Result<()> {
         let mut text = String::new();
         // Mosquitto started by root becomes the user `mosquitto`, who may not read here.
         if rustix::process::geteuid().is_root() {
@@ -111,6 +129,9 @@ impl MosquittoBuilder {
         for line in &self.lines {
             let _ = writeln!(text, "{line}");
         }
+        for (listener, &port) in self.listeners.iter().zip(further_ports) {
+            listener.write(port, &mut text);
+        }
         std::fs::write(folder.join(CONFIG), text)
     }
 
@@ -118,6 +139,11 @@ impl MosquittoBuilder {
         let io = MosquittoError::io;
         if let Some(acl) = &self.acl {
             std::fs::write(folder.join("acl"), acl).map_err(io("writing the access file"))?;
+        }
+        if self.no_tls13 {
+            let text = "openssl_conf = conf\n[conf]\nssl_conf = ssl\n[ssl]\nsystem_default = tls\n\
+                        [tls]\nMaxProtocol = TLSv1.2\n";
+            std::fs::write(folder.join(OPENSSL), text).map_err(io("writing the settings of OpenSSL"))?;
         }
         if self.users.is_empty() {
             return Ok(());
@@ -161,9 +187,12 @@ fn find_in(program: &str, first: Option<PathBuf>, path: &OsStr) -> Option<PathBu
         .find(|candidate| candidate.is_file())
 }
 
-/// Free at this moment; whoever takes it first has it.
-fn free_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+/// Free at this moment; whoever takes them first has them.
+fn free_ports(number: usize) -> std::io::Result<Vec<u16>> {
+    let bound: Vec<_> = (0..number)
+        .map(|_| TcpListener::bind(("127.0.0.1", 0)))
+        .collect::<Result<_, _>>()?;
+    bound.iter().map(|socket| Ok(socket.local_addr()?.port())).collect()
 }
 
 #[cfg(test)]

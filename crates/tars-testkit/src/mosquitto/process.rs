@@ -15,6 +15,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{MosquittoError, PATIENCE, probe, read_end_of_log, read_log};
 
 pub(super) const CONFIG: &str = "mosquitto.conf";
+/// Where it is, the broker's OpenSSL is set by it.
+pub(super) const OPENSSL: &str = "openssl.cnf";
 pub(super) const LOG: &str = "mosquitto.log";
 /// Mosquitto's own name for it; a new one takes its place when it is complete.
 pub(super) const SAVED: &str = "mosquitto.db";
@@ -49,7 +51,11 @@ impl Process {
             .append(true)
             .open(folder.join(LOG))
             .map_err(io("opening the log"))?;
-        let child = Command::new(binary)
+        let mut command = Command::new(binary);
+        if folder.join(OPENSSL).exists() {
+            command.env("OPENSSL_CONF", folder.join(OPENSSL));
+        }
+        let child = command
             .arg("-c")
             .arg(folder.join(CONFIG))
             .stdin(Stdio::null())

@@ -60,6 +60,7 @@ impl TestBroker for MemoryTestBroker {
             Scene::Absent => self.broker.stop(),
             Scene::DenyFilter(filter) => self.broker.refuse_filter(filter),
             Scene::Password { user, password } => drop(self.broker.clone().with_credentials(user, password)),
+            Scene::Transport(_) => return Err(Failure::new("the broker has one transport only")),
         }
         Ok(Staged::new(self.options(client_id), ()))
     }

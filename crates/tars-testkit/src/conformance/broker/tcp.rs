@@ -1,10 +1,11 @@
 //! A broker behind a socket, as the behaviours need it: a proxy makes its links fail,
 //! and a script plays what it cannot be asked for.
 
+use std::any::Any;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use async_trait::async_trait;
-use tars_ports::ConnectOptions;
+use tars_ports::{ConnectOptions, TlsFiles, Transport};
 use tokio::net::TcpSocket;
 use tokio::sync::Mutex;
 
@@ -44,13 +45,20 @@ pub trait TcpServer: Send {
 
     /// Whether [`with_password`](Self::with_password) gives one.
     fn knows_passwords(&self) -> bool;
+
+    /// Whether one of its kind can be reached by other transports. Default: no.
+    fn knows_transports(&self) -> bool {
+        false
+    }
 }
 
 /// A [`TcpServer`] with what the suite needs around it.
 pub struct TcpTestBroker {
     server: Mutex<Box<dyn TcpServer>>,
-    address: SocketAddr,
+    /// Without name and client id.
+    way: ConnectOptions,
     facilities: Facilities,
+    _holds: Option<Box<dyn Any + Send + Sync>>,
 }
 
 impl TcpTestBroker {
@@ -63,12 +71,24 @@ impl TcpTestBroker {
             one_way: true,
             keeps_sessions: server.keeps_sessions(),
             resumes_at_once: server.resumes_at_once(),
+            transports: server.knows_transports(),
         };
         Self {
-            address: server.address(),
+            way: options(server.address(), ""),
             server: Mutex::new(Box::new(server)),
             facilities,
+            _holds: None,
         }
+    }
+
+    /// Reaches it at another of its ports, by another transport; `holds` is kept.
+    #[must_use]
+    pub fn reached_by(mut self, port: u16, transport: Transport, tls: TlsFiles, holds: impl Any + Send + Sync) -> Self {
+        self.way.port = port;
+        self.way.transport = transport;
+        self.way.tls = tls;
+        self._holds = Some(Box::new(holds));
+        self
     }
 }
 
@@ -83,12 +103,16 @@ impl TestBroker for TcpTestBroker {
     }
 
     fn options(&self, client_id: &str) -> ConnectOptions {
-        options(self.address, client_id)
+        let mut options = self.way.clone();
+        options.client_id = client_id.to_owned();
+        options
     }
 
     async fn link(&self, client_id: &str) -> Result<Box<dyn Link>, Failure> {
-        let proxy = Proxy::start(self.address).await.or_fail("the proxy does not start")?;
-        let options = options(proxy.address(), client_id);
+        let mut options = self.options(client_id);
+        let broker = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
+        let proxy = Proxy::start(broker).await.or_fail("the proxy does not start")?;
+        options.port = proxy.address().port();
         Ok(Box::new(TcpLink { proxy, options }))
     }
 
@@ -109,6 +133,8 @@ impl TestBroker for TcpTestBroker {
                 // Kept behind a lock, because a server need not be shared.
                 Ok(Staged::new(options(server.address(), client_id), Mutex::new(server)))
             }
+            #[cfg(feature = "tls")]
+            Scene::Transport(security) => super::transport::stage(security, client_id).await,
             scene => {
                 let script = Script::start(scene).await;
                 Ok(Staged::new(options(script.address(), client_id), script))
@@ -189,6 +215,10 @@ impl TcpServer for Mosquitto {
 
     fn knows_passwords(&self) -> bool {
         true
+    }
+
+    fn knows_transports(&self) -> bool {
+        cfg!(feature = "tls")
     }
 }
 
