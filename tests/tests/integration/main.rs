@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod authorisation;
 mod bad_input_from_outside;
 mod command_line_tools;
 mod environment;
@@ -24,4 +25,5 @@ mod sessions;
 mod stopped_broker;
 mod support;
 mod ten_lines;
+mod transports;
 mod wire_order;

@@ -26,6 +26,13 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// The smallest delay before a reconnect that is allowed.
 const RECONNECT: Duration = Duration::from_millis(100);
 
+/// Those that are compiled in.
+pub(crate) fn adapters() -> impl Iterator<Item = Adapter> {
+    [Adapter::Rumqttc, Adapter::Paho]
+        .into_iter()
+        .filter(|adapter| adapter.is_compiled_in())
+}
+
 /// Awaits it, for [`PATIENCE`] at most.
 #[track_caller]
 pub(crate) fn within<F: Future>(what: &str, future: F) -> impl Future<Output = F::Output> {
