@@ -22,6 +22,8 @@ mod documents {
     struct Operations;
     #[doc = include_str!("../../docs/reliability.md")]
     struct Reliability;
+    #[doc = include_str!("../../docs/security.md")]
+    struct Security;
     #[doc = include_str!("../../docs/testing.md")]
     struct Testing;
 }

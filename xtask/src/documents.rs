@@ -1,9 +1,12 @@
-//! Promises in documents: each test that `docs/reliability.md` names must exist.
+//! Promises in documents: each test that they name must exist.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+
+/// Those that name tests.
+const DOCUMENTS: [&str; 2] = ["docs/reliability.md", "docs/security.md"];
 
 /// Where the tests of a name's first part are.
 const SUITES: &[(&str, &[&str])] = &[
@@ -26,12 +29,14 @@ const SUITES: &[(&str, &[&str])] = &[
 ];
 
 pub(crate) fn check(root: &Path) -> Result<Vec<String>> {
-    let path = root.join("docs/reliability.md");
-    let text = fs::read_to_string(&path).with_context(|| format!("{} does not read", path.display()))?;
-    Ok(named(&text)
-        .filter(|name| !exists(root, name))
-        .map(|name| format!("docs/reliability.md names the test `{name}`, which does not exist"))
-        .collect())
+    let mut missing = Vec::new();
+    for document in DOCUMENTS {
+        let path = root.join(document);
+        let text = fs::read_to_string(&path).with_context(|| format!("{} does not read", path.display()))?;
+        let names = named(&text).filter(|name| !exists(root, name));
+        missing.extend(names.map(|name| format!("{document} names the test `{name}`, which does not exist")));
+    }
+    Ok(missing)
 }
 
 /// `suite::file::test` in backticks.

@@ -35,7 +35,7 @@ pub(crate) fn check() -> Result<()> {
     for package in adapters
         .iter()
         .map(String::as_str)
-        .chain(["tars-testkit", "tars-layers"])
+        .chain(["tars-net", "tars-testkit", "tars-layers"])
     {
         let tree = tree::packages(&format!("--edges normal,build,dev --all-features --package {package}"))?;
         let others = adapters

@@ -163,12 +163,7 @@ async fn run(
 }
 
 /// Passes bytes both ways until paho closes, or the broker breaks the protocol.
-async fn pass(
-    paho: &mut TcpStream,
-    broker: &mut Stream,
-    broken: &Broken,
-    screen: Screen,
-) -> Result<bool, Breach> {
+async fn pass(paho: &mut TcpStream, broker: &mut Stream, broken: &Broken, screen: Screen) -> Result<bool, Breach> {
     let (mut from_paho, mut to_paho) = paho.split();
     let (mut from_broker, mut to_broker) = tokio::io::split(broker);
     let screen = Mutex::new(screen);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde_json::json;
-use tars_mqtt::{Credentials, ErrorKind, QoS, Refusal};
+use tars_mqtt::{Client, Context, Credentials, ErrorKind, QoS, Refusal, State};
 use tars_testkit::mosquitto::Mosquitto;
 
 use crate::support::seen::Seen;
@@ -43,12 +43,16 @@ async fn a_refused_subscription_is_the_callers_error() {
     let broker = started(builder).await;
     for adapter in adapters() {
         let client = connected_with(config(&broker, "svc").adapter(adapter)).await;
-        let refused = within("SUBACK", client.subscribe("secret/plans", async || {}).into_future()).await;
+        let refused = within(
+            "SUBACK",
+            client.subscribe("secret/plans", async |_: Context| {}).into_future(),
+        )
+        .await;
         let error = refused.err().expect("it is forbidden");
         assert_eq!(error.kind(), ErrorKind::SubscriptionRefused, "{adapter:?}");
         assert!(error.to_string().contains("0x80"), "{error}");
         // The connection goes on, and what is allowed is granted.
-        client.subscribe("open/plans", async || {}).await.unwrap();
+        client.subscribe("open/plans", async |_: Context| {}).await.unwrap();
         client.shutdown().await;
     }
 }
@@ -61,17 +65,14 @@ async fn what_an_access_file_denies_mosquitto_denies_in_silence() {
     for adapter in adapters() {
         let client = connected_with(config(&broker, "svc").adapter(adapter)).await;
         let seen = Seen::default();
-        let (all, own) = (seen.clone(), seen.clone());
-        let granted = client.subscribe("secret/#", async move |context: tars_mqtt::Context| {
-            all.push(context.topic().to_string());
-        });
-        granted.await.unwrap();
-        client
-            .subscribe("open/#", async move |context: tars_mqtt::Context| {
-                own.push(context.topic().to_string());
-            })
-            .await
-            .unwrap();
+        for filter in ["secret/#", "open/#"] {
+            let seen = seen.clone();
+            let handler = move |context: Context| {
+                seen.push(context.topic().to_string());
+                std::future::ready(())
+            };
+            client.subscribe(filter, handler).await.unwrap();
+        }
         for topic in ["secret/plan", "open/plan"] {
             let confirmed = client
                 .publish_event(topic, "plan.made", &json!({}))
@@ -100,7 +101,7 @@ async fn a_token_is_asked_for_at_each_connect() {
             .adapter(adapter)
             .username("svc")
             .password("stale");
-        let client = tars_mqtt::Client::builder(config.build().unwrap())
+        let client = Client::builder(config.build().unwrap())
             .credentials(provider)
             .build()
             .unwrap();
@@ -108,7 +109,7 @@ async fn a_token_is_asked_for_at_each_connect() {
         assert_eq!(asked.all().len(), 1);
         broker.restart().await.unwrap();
         asked.reach(2).await;
-        within("connected again", client.state().until(tars_mqtt::State::Connected)).await;
+        within("connected again", client.state().until(State::Connected)).await;
         client.shutdown().await;
     }
 }
@@ -121,7 +122,7 @@ async fn a_wrong_password_is_the_callers_error() {
             .adapter(adapter)
             .username("svc")
             .password("wrong");
-        let client = tars_mqtt::Client::new(config.build().unwrap()).unwrap();
+        let client = Client::new(config.build().unwrap()).unwrap();
         let error = within("connecting", client.connect()).await.err().unwrap();
         assert!(
             matches!(

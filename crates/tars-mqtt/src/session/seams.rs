@@ -30,7 +30,11 @@ async fn options(shared: &Shared) -> Result<ConnectOptions, Error> {
     let mut options = ConnectOptions::new(config.broker.host.clone(), config.broker.port, config.client_id.clone());
     options.transport = config.broker.transport;
     options.path.clone_from(&config.broker.path);
-    options.tls = TlsFiles::new(config.ca_file.clone(), config.cert_file.clone(), config.key_file.clone());
+    options.tls = TlsFiles::new(
+        config.ca_file.clone(),
+        config.cert_file.clone(),
+        config.key_file.clone(),
+    );
     options.credentials = credentials::current(config, shared.hooks.credentials.as_ref()).await?;
     options.keep_alive = config.keep_alive;
     options.clean_session = config.clean_session;

@@ -6,6 +6,7 @@ mod bad_input;
 mod cancelling;
 mod connecting;
 mod corners;
+mod credentials;
 mod dedupe;
 mod events;
 mod health;
