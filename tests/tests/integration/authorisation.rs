@@ -48,7 +48,7 @@ async fn a_refused_subscription_is_the_callers_error() {
             client.subscribe("secret/plans", async |_: Context| {}).into_future(),
         )
         .await;
-        let error = refused.err().expect("it is forbidden");
+        let error = refused.expect_err("it is forbidden");
         assert_eq!(error.kind(), ErrorKind::SubscriptionRefused, "{adapter:?}");
         assert!(error.to_string().contains("0x80"), "{error}");
         // The connection goes on, and what is allowed is granted.
