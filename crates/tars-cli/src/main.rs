@@ -2,7 +2,7 @@
 //! ([`doctor`]), how is everybody ([`watch`]), what is being said ([`tail`]), and saying something
 //! oneself ([`send`], [`request`]).
 //!
-//! It speaks MQTT through the facade alone, and never under the client id of a service, which
+//! It speaks MQTT through the facade alone (the doctor's TLS step dials as the adapters do), and never under the client id of a service, which
 //! would throw that service out; only `doctor --as-service` does so, when asked to.
 
 mod args;

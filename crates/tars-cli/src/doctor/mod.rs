@@ -8,6 +8,7 @@ mod client_id;
 mod network;
 mod report;
 mod session;
+mod tls;
 
 use tars_mqtt::Config;
 
@@ -45,6 +46,12 @@ async fn examine(args: &DoctorArgs, report: &mut Report) -> Result<Option<()>, F
         .is_none()
     {
         return Ok(None);
+    }
+    if service.broker.transport.is_encrypted() {
+        let shaken = report.step(Step::Tls, tls::shake_hands(&service, limit)).await?;
+        if shaken.is_none() {
+            return Ok(None);
+        }
     }
     let doctor = Doctor::new(own(&service, args), args)?;
     let examined = async {

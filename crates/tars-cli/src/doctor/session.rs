@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::report::{Finding, Found, Step};
+use super::tls;
 use crate::args::DoctorArgs;
 use crate::exit::{Failure, in_full};
 
@@ -77,6 +78,8 @@ impl Doctor {
                 .check("`clientid_prefixes` and the like at the broker; --as-service asks with the service's own id"),
             ErrorKind::Refused(Refusal::Unavailable) => finding.check("the broker's log: it says it cannot serve now"),
             ErrorKind::Refused(Refusal::ProtocolVersion) => finding.check("the broker speaks no MQTT 3.1.1"),
+            // A broker refuses a client's certificate only after the handshake.
+            ErrorKind::Tls(_) => tls::finding(error, config),
             ErrorKind::Timeout => finding
                 .check("the port: something accepts and does not answer as a broker")
                 .check("the broker: is it overloaded, or stopped in a debugger?"),

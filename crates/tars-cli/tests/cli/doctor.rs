@@ -11,7 +11,7 @@ use crate::{Ended, Tars, connected, service};
 const NOBODY: &str = "tars-no-such-host.invalid";
 
 /// The step that failed, and what was said of it.
-async fn diagnosed(tars: Tars) -> (i32, String, String) {
+pub(crate) async fn diagnosed(tars: Tars) -> (i32, String, String) {
     let Ended { code, out, err } = tars.variable("MQTT_CLIENT_ID", "brain").run().await;
     assert_eq!(err, "");
     let report: Value = serde_json::from_str(&out).unwrap();

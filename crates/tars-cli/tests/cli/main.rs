@@ -6,6 +6,7 @@ mod completions;
 mod deploy;
 mod doctor;
 mod tail;
+mod tls;
 mod watch;
 
 use std::process::Stdio;
