@@ -1,7 +1,7 @@
 //! One attempt, layer by layer.
 
 use tars_ports::{ConnectOptions, Error};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::{Stream, error, tcp};
 
@@ -67,7 +67,7 @@ async fn in_time<T>(
     stage: &str,
     step: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    timeout_at(deadline, step)
+    tokio::time::timeout_at(deadline, step)
         .await
         .map_err(|_| error::connect_timeout(options, stage))?
 }
