@@ -19,7 +19,7 @@ const LONG: &[(&str, &str)] = &[];
 pub(crate) fn check(root: &Path) -> Result<Vec<String>> {
     let mut problems = Vec::new();
     let mut files = Vec::new();
-    for folder in ["crates", "tests", "xtask", "bench"] {
+    for folder in ["crates", "tests", "xtask", "bench", "fuzz/targets"] {
         collect(&root.join(folder), &mut files)?;
     }
     files.sort();

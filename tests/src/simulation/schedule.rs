@@ -119,8 +119,24 @@ impl Schedule {
     #[must_use]
     pub fn from_seed(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        let mut faults = Faults::seeded(random.u64(..));
-        let mut below = |bound: u64| random.u64(0..bound);
+        let faults = Faults::seeded(random.u64(..));
+        Self::drawn(seed, faults, |bound| random.u64(0..bound))
+    }
+
+    /// The schedule that these bytes choose, two for each choice; where they end, the first
+    /// choice is taken. Any bytes make one.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let mut pairs = bytes.chunks(2);
+        let mut below = move |bound: u64| {
+            let pair = pairs.next().unwrap_or_default();
+            pair.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)) % bound
+        };
+        let faults = Faults::seeded(below(1 << 16));
+        Self::drawn(0, faults, below)
+    }
+
+    fn drawn(seed: u64, mut faults: Faults, mut below: impl FnMut(u64) -> u64) -> Self {
         let mut schedule = Self {
             seed,
             clean: below(4) == 0,
