@@ -23,6 +23,11 @@ const SUITES: &[(&str, &[&str])] = &[
     ("contracts", &["crates/tars-contracts/tests/contracts"]),
     ("ports", &["crates/tars-ports/src"]),
     ("rumqttc", &["crates/adapter-rumqttc/src"]),
+    ("paho", &["crates/adapter-paho/src"]),
+    (
+        "dispatch",
+        &["crates/tars-mqtt/src/dispatch", "crates/tars-mqtt/src/dispatch/dedupe"],
+    ),
     ("config", &["crates/tars-mqtt/src/config"]),
     ("simulation", &["tests/src/simulation", "tests/tests"]),
     ("chaos", &["tests/src/chaos", "tests/tests"]),

@@ -18,13 +18,20 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let targets = targets()?;
     let Wish { minutes, target } = Wish::parse(arguments, &targets)?;
     nightly::require("fuzz", "cargo install cargo-fuzz")?;
-    let chosen: Vec<&String> = targets.iter().filter(|name| target.as_ref().is_none_or(|t| t == *name)).collect();
+    let chosen: Vec<&String> = targets
+        .iter()
+        .filter(|name| target.as_ref().is_none_or(|t| t == *name))
+        .collect();
     let seconds = (minutes * 60).div_ceil(chosen.len() as u64);
     for name in chosen {
         println!("\n{name}: {seconds} s");
         fs::create_dir_all(root().join("fuzz/found").join(name)).context("no folder for what is found")?;
         let line = nightly::cargo("fuzz run --fuzz-dir fuzz")
-            .arguments([name.clone(), format!("fuzz/found/{name}"), format!("fuzz/corpus/{name}")])
+            .arguments([
+                name.clone(),
+                format!("fuzz/found/{name}"),
+                format!("fuzz/corpus/{name}"),
+            ])
             .words("-- -rss_limit_mb=2048 -max_len=4096 -print_final_stats=1")
             .arguments([format!("-max_total_time={seconds}"), format!("-timeout={PATIENCE}")]);
         line.run().with_context(|| {
@@ -100,7 +107,10 @@ mod tests {
             ("--target none", "dedupe, topics"),
             ("--fast 1", "no option"),
         ] {
-            assert!(parse(bad).is_err_and(|error| format!("{error:#}").contains(told)), "{bad}");
+            assert!(
+                parse(bad).is_err_and(|error| format!("{error:#}").contains(told)),
+                "{bad}"
+            );
         }
     }
 

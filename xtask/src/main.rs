@@ -8,8 +8,11 @@ mod chaos;
 mod command;
 mod demo;
 mod documents;
+mod fuzz;
 mod licences;
 mod lines;
+mod miri;
+mod nightly;
 mod plan;
 mod python;
 mod rules;
@@ -32,6 +35,8 @@ cargo xtask <command>
   integration   only the suites against a real Mosquitto
   ci            as test, and says first which tools it uses
   chaos         a real broker and services in processes of their own, under every fault; or simulated
+  fuzz          the fuzz targets, longer than CI replays them; needs a nightly toolchain and cargo-fuzz
+  miri          the parts that Miri can run, under it; needs a nightly toolchain
   flood         100,000 messages against a slow handler, with each adapter: about ten minutes
   screenshot    makes docs/images/watch.svg anew, from a real run of `tars watch`
   bench         throughput, latency, CPU and memory against what one writes by hand: docs/benchmarks.md
@@ -52,6 +57,10 @@ options of bench:
 
 options of soak:
   --minutes M   how long (10 without)
+
+options of fuzz:
+  --minutes M   how long in all (1 without)
+  --target T    this target alone
 
 options of chaos:
   --minutes M   how long (1 without): kills the broker and the services, cuts links, and more
@@ -98,6 +107,8 @@ fn dispatch(arguments: &[String]) -> Result<Outcome> {
         "chaos" => return chaos::run(rest).map(|()| Outcome::Done),
         "bench" => return bench::run(rest).map(|()| Outcome::Done),
         "soak" => return bench::soak(rest).map(|()| Outcome::Done),
+        "fuzz" => return fuzz::run(rest).map(|()| Outcome::Done),
+        "miri" => return miri::run(rest).map(|()| Outcome::Done),
         "flood" if rest.is_empty() => return flood().map(|()| Outcome::Done),
         "flood" => return Ok(Outcome::NotUnderstood("flood takes no options".to_owned())),
         "screenshot" if rest.is_empty() => return screenshot().map(|()| Outcome::Done),

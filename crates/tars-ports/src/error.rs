@@ -69,7 +69,8 @@ pub enum ErrorKind {
     InvalidPayload,
     /// Above the packet limit.
     TooLarge,
-    /// No room for another message, and the caller did not want to wait longer.
+    /// No room for another message, and the caller did not want to wait longer; or for another
+    /// subscription.
     Full,
     /// There is no connection.
     NotConnected,

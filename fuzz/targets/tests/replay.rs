@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use fastrand::Rng;
 use fuzz_targets::{TARGETS, Target};
 
-/// Changed inputs of a target. A schedule of the session takes a thousand times as long.
+/// Changed inputs of a target. A schedule of the session takes a thousand times as long, and
+/// so does everything under Miri.
 fn changes(name: &str) -> usize {
-    if name == "session" { 40 } else { 4_000 }
+    if name == "session" || cfg!(miri) { 40 } else { 4_000 }
 }
 
 /// What stands in a folder of a target, sorted by name.

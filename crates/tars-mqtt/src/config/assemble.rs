@@ -58,6 +58,7 @@ pub(super) fn assemble(builder: ConfigBuilder) -> Result<Config, Error> {
     let outbox_bytes = read.integer(&settings::OUTBOX_BYTES, builder.outbox_bytes);
     let inbound_messages = read.integer(&settings::INBOUND_MESSAGES, builder.inbound_messages);
     let inbound_bytes = read.integer(&settings::INBOUND_BYTES, builder.inbound_bytes);
+    let max_subscriptions = read.integer(&settings::MAX_SUBSCRIPTIONS, builder.max_subscriptions);
 
     if let Some(id) = &client_id
         && (health.value || heartbeat.value)
@@ -139,6 +140,7 @@ pub(super) fn assemble(builder: ConfigBuilder) -> Result<Config, Error> {
         outbox_bytes: outbox_bytes.value,
         inbound_messages: inbound_messages.value,
         inbound_bytes: inbound_bytes.value,
+        max_subscriptions: max_subscriptions.value,
         warnings,
     })
 }

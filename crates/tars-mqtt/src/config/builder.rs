@@ -65,6 +65,7 @@ pub struct ConfigBuilder {
     pub(super) outbox_bytes: Option<usize>,
     pub(super) inbound_messages: Option<usize>,
     pub(super) inbound_bytes: Option<usize>,
+    pub(super) max_subscriptions: Option<usize>,
 }
 
 impl ConfigBuilder {
@@ -286,6 +287,14 @@ impl ConfigBuilder {
         self
     }
 
+    /// So many subscriptions there are at most, routes of the builder and reply topics included;
+    /// one more is [`ErrorKind::Full`](tars_ports::ErrorKind::Full). At least 1. Default 10,000.
+    /// Has no variable.
+    pub fn max_subscriptions(mut self, subscriptions: usize) -> Self {
+        self.max_subscriptions = Some(subscriptions);
+        self
+    }
+
     /// Checks everything and reads the password file. Warnings are logged here, also on failure,
     /// and kept for [`Config::warnings`].
     ///
@@ -345,6 +354,7 @@ impl From<Config> for ConfigBuilder {
             outbox_bytes: Some(config.outbox_bytes),
             inbound_messages: Some(config.inbound_messages),
             inbound_bytes: Some(config.inbound_bytes),
+            max_subscriptions: Some(config.max_subscriptions),
         }
     }
 }

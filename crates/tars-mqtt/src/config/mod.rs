@@ -96,6 +96,8 @@ pub struct Config {
     pub inbound_messages: usize,
     /// The same in bytes of payload.
     pub inbound_bytes: usize,
+    /// Subscriptions that there are at most.
+    pub max_subscriptions: usize,
     warnings: Vec<String>,
 }
 

@@ -230,6 +230,7 @@ pub(super) const OUTBOX_MESSAGES: Bounded<usize> = count("outbox_messages", 1000
 pub(super) const OUTBOX_BYTES: Bounded<usize> = count("outbox_bytes", 64 * MIB);
 pub(super) const INBOUND_MESSAGES: Bounded<usize> = count("inbound_messages", 1024);
 pub(super) const INBOUND_BYTES: Bounded<usize> = count("inbound_bytes", 64 * MIB);
+pub(super) const MAX_SUBSCRIPTIONS: Bounded<usize> = count("max_subscriptions", 10_000);
 
 /// Every variable that is read.
 pub(super) const VARIABLES: [&Setting; 25] = [

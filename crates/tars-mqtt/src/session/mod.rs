@@ -33,7 +33,9 @@ use self::backoff::Backoff;
 pub(crate) use self::ending::Ending;
 use self::event::Event;
 use self::link::Phase;
-use self::subscriptions::{Pending, Place, SubscribeReply, Subscriptions, UnsubscribeReply, check_shape, check_shared};
+use self::subscriptions::{
+    Pending, Place, SubscribeReply, Subscriptions, UnsubscribeReply, check_room, check_shape, check_shared,
+};
 use self::trouble::Outage;
 use self::turns::Turns;
 use crate::burst::Burst;
@@ -236,6 +238,7 @@ impl Session {
         let filter = route.check()?;
         check_shared(&filter, &self.dispatch, self.subscriptions.echo())?;
         check_shape(&filter, self.shared.config.max_packet_size)?;
+        check_room(&filter, &self.dispatch, self.shared.config.max_subscriptions)?;
         if route.options.acknowledge == Some(Acknowledge::AfterSuccess) && !self.shared.capabilities.manual_ack {
             let what = "this adapter acknowledges on receipt and cannot do it after success";
             return Err(Error::new(ErrorKind::Unsupported, what));

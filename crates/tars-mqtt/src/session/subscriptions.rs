@@ -358,6 +358,21 @@ pub(crate) fn check_shared(filter: &TopicFilter, dispatch: &Dispatch, own: Optio
     }
 }
 
+/// One more handler fits; one that takes another's place always does.
+pub(crate) fn check_room(filter: &TopicFilter, dispatch: &Dispatch, most: usize) -> Result<(), Error> {
+    if dispatch.under(filter).next().is_some() || dispatch.entries().count() < most {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Full,
+        format!(
+            "subscribe to {}: there are {most} subscriptions, as many as max_subscriptions allows; take a wildcard \
+             for many topics, or raise it",
+            filter.as_str()
+        ),
+    ))
+}
+
 /// What no broker would take. A filter that fits no SUBSCRIBE would cost the connection,
 /// again and again.
 pub(crate) fn check_shape(filter: &TopicFilter, max_packet_size: usize) -> Result<(), Error> {

@@ -124,3 +124,20 @@ async fn a_message_without_a_subscription_is_acknowledged_and_counted() {
     assert_eq!(second.stats().unrouted, 1);
     assert_eq!(broker.backlog("svc"), (0, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_subscription_above_the_bound_is_refused_in_words() {
+    let broker = MemoryBroker::new();
+    let client = crate::connected_with(&broker, crate::config("svc").max_subscriptions(2)).await;
+    let seen = Seen::default();
+    let first = client.subscribe("a", listener(&seen, "a")).await.unwrap();
+    client.subscribe("b", listener(&seen, "b")).await.unwrap();
+    let error = client.subscribe("c", listener(&seen, "c")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Full);
+    assert!(error.to_string().contains("max_subscriptions"), "{error}");
+    // One that takes another's place always fits, and what leaves makes room.
+    client.subscribe("b", listener(&seen, "b")).await.unwrap();
+    first.unsubscribe().await.unwrap();
+    client.subscribe("c", listener(&seen, "c")).await.unwrap();
+    assert_eq!(broker.subscriptions("svc").len(), 2);
+}

@@ -37,6 +37,7 @@ fn defaults() {
         (config.inbound_messages, config.inbound_bytes),
         (1024, 64 * 1024 * 1024)
     );
+    assert_eq!(config.max_subscriptions, 10_000);
     assert!(config.warnings().is_empty());
 
     let config = Config::builder()

@@ -150,6 +150,11 @@ fn the_builder_has_the_same_rules() {
         ("outbox_bytes", |b| b.outbox_bytes(1), |b| b.outbox_bytes(0)),
         ("inbound_messages", |b| b.inbound_messages(1), |b| b.inbound_messages(0)),
         ("inbound_bytes", |b| b.inbound_bytes(1), |b| b.inbound_bytes(0)),
+        (
+            "max_subscriptions",
+            |b| b.max_subscriptions(1),
+            |b| b.max_subscriptions(0),
+        ),
     ];
     for (method, good, bad) in table {
         let builder = || Config::builder().url("mqtt://h").client_id("svc");
