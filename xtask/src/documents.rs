@@ -28,6 +28,7 @@ const SUITES: &[(&str, &[&str])] = &[
         "dispatch",
         &["crates/tars-mqtt/src/dispatch", "crates/tars-mqtt/src/dispatch/dedupe"],
     ),
+    ("tests", &["tests/tests"]),
     ("config", &["crates/tars-mqtt/src/config"]),
     ("simulation", &["tests/src/simulation", "tests/tests"]),
     ("chaos", &["tests/src/chaos", "tests/tests"]),

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::command::{Line, root};
+use crate::command::root;
 use crate::nightly;
 
 /// One input may take so long, in seconds, before it counts as a find.

@@ -1,14 +1,15 @@
 //! SPEC 5.3: bad input is counted, logged and acknowledged; never a panic, never a disconnect.
 
+use std::future::IntoFuture;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use serde::Deserialize;
-use tars_mqtt::{Client, Envelope, QoS};
+use tars_mqtt::{Client, Envelope, Message, QoS};
 use tars_testkit::memory::MemoryBroker;
 
-use crate::{Seen, config, secs};
+use crate::{Seen, config, secs, settle};
 
 #[derive(Deserialize)]
 struct Transcript {
@@ -80,4 +81,48 @@ async fn every_kind_of_bad_input_is_skipped_and_seen() {
     assert_eq!(hooked.load(Ordering::SeqCst), kinds);
     assert_eq!(broker.backlog("svc"), (0, 0));
     assert_eq!(client.stats().connects, 1);
+}
+
+/// Every way in which a payload is read: by a handler with deduplication, as a reply, as an
+/// item of a stream. 200,000 levels would overflow any of our stacks.
+#[tokio::test(start_paused = true)]
+async fn nesting_overflows_no_reader() {
+    const LEVELS: usize = 200_000;
+    let arrays = "[".repeat(LEVELS) + &"]".repeat(LEVELS);
+    let objects = r#"{"a":"#.repeat(LEVELS) + "1" + &"}".repeat(LEVELS);
+    let head = r#""id":"req","type":"deep","ts":1,"source":"s""#;
+    let payloads = [
+        "[".repeat(LEVELS),
+        arrays.clone(),
+        format!(r#"{{{head},"data":{objects}}}"#),
+        format!(r#"{{{head},"data":{{"seq":{arrays}}}}}"#),
+        format!(r#"{{{head},"data":{{"seq":0,"done":{arrays}}}}}"#),
+        format!(r#"{{{head},"data":{{}},"unknown":{objects}}}"#),
+    ];
+    let broker = MemoryBroker::new();
+    let client = crate::connected_with(&broker, crate::config("svc").dedupe_ttl(crate::secs(60))).await;
+    client
+        .subscribe("deep", async |_: Envelope| -> () { panic!("no envelope is that deep") })
+        .await
+        .unwrap();
+    for (number, payload) in (1..).zip(&payloads) {
+        let data = serde_json::json!({});
+        let request = client
+            .request::<tars_mqtt::Data>("ask", "ask", &data)
+            .correlation_id("req");
+        let reply = request.reply_on("answer").timeout(crate::secs(1)).into_future();
+        let request = client.request_stream::<tars_mqtt::Data>("ask", "ask", &data);
+        let mut items = request.reply_on("stream").correlation_id("req").await.unwrap();
+        let publish = async {
+            settle().await;
+            for topic in ["deep", "answer", "stream"] {
+                broker.publish(Message::new(topic.parse().unwrap(), payload.clone()));
+            }
+        };
+        let (reply, item, ()) = tokio::join!(reply, items.next(), publish);
+        reply.unwrap_err();
+        item.unwrap().unwrap_err();
+        assert!(client.stats().invalid >= number);
+        assert_eq!(client.stats().failed, 0);
+    }
 }

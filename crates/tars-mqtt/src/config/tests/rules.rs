@@ -99,7 +99,7 @@ fn values_a_rule_allows_and_values_it_refuses() {
 #[test]
 fn the_builder_has_the_same_rules() {
     type Change = fn(ConfigBuilder) -> ConfigBuilder;
-    let table: [(&str, Change, Change); 14] = [
+    let table: [(&str, Change, Change); 15] = [
         (
             "keepalive",
             |b| b.keepalive(Duration::from_secs(1)),
