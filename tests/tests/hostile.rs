@@ -124,7 +124,7 @@ async fn endure_all(adapter: Adapter) {
     let mut before = None;
     for some in attacks().chunks(AT_ONCE) {
         let mut connections = JoinSet::new();
-        for attack in some.to_vec() {
+        for attack in some.iter().cloned() {
             connections.spawn(async move {
                 let seen = timeout(PATIENCE, endure(adapter, &attack)).await;
                 println!(

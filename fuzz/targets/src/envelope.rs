@@ -127,7 +127,8 @@ fn depth(payload: &[u8]) -> usize {
     deepest
 }
 
-/// Equal, but for the last digit of floats: two readers may round apart.
+/// Equal, but for the last digit of floats: two readers may round apart. And `-0` is the integer
+/// 0 to our reader, as it is to Python's, and a float to serde_json.
 fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Array(one), Value::Array(other)) => {
@@ -140,6 +141,7 @@ fn same(one: &Value, other: &Value) -> bool {
                     .zip(other)
                     .all(|((a, one), (b, other))| a == b && same(one, other))
         }
+        (Value::Number(one), Value::Number(other)) if one.as_f64() == Some(0.0) => other.as_f64() == Some(0.0),
         (Value::Number(one), Value::Number(other)) if one.is_f64() && other.is_f64() => {
             let (one, other) = (one.as_f64().unwrap_or_default(), other.as_f64().unwrap_or_default());
             (one - other).abs() <= one.abs() * 1e-14 || one == other || (one - other).abs() < 1e-300
