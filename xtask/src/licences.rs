@@ -173,6 +173,7 @@ mod tests {
     fn a_refusal_names_the_package() {
         let package = |name: &str, licence: &str| Package {
             name: name.to_owned(),
+            version: String::new(),
             features: Vec::new(),
             licence: licence.to_owned(),
         };

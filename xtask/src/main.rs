@@ -7,6 +7,7 @@ mod bench;
 mod chaos;
 mod command;
 mod demo;
+mod dependencies;
 mod documents;
 mod fuzz;
 mod licences;

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::command::{Line, root};
 use crate::tree::{self, Package};
-use crate::{documents, licences, lines, tidy};
+use crate::{dependencies, documents, licences, lines, tidy};
 
 const FACADE: &str = "tars-mqtt";
 
@@ -59,6 +59,7 @@ pub(crate) fn check() -> Result<()> {
         "everything is from crates.io",
         foreign_sources(&read(&root.join("Cargo.lock"))?),
     );
+    checked("dependencies are counted and explained", dependencies::check(&root)?);
     checked("the files are tidy", tidy::check(&root)?);
     checked("every test that the documents name exists", documents::check(&root)?);
     checked("promises about lines are kept", lines::check(&root)?);
@@ -141,6 +142,7 @@ mod tests {
     fn package(name: &str, features: &[&str]) -> Package {
         Package {
             name: name.to_owned(),
+            version: String::new(),
             features: features.iter().map(|&feature| feature.to_owned()).collect(),
             licence: String::new(),
         }

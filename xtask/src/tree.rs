@@ -8,6 +8,7 @@ use crate::command::Line;
 #[derive(Debug, PartialEq)]
 pub(crate) struct Package {
     pub(crate) name: String,
+    pub(crate) version: String,
     pub(crate) features: Vec<String>,
     /// Empty, where the package names none.
     pub(crate) licence: String,
@@ -31,8 +32,10 @@ fn parse(text: &str) -> Vec<Package> {
         // A package shown before has a mark instead of its dependencies.
         let line = line.strip_suffix(" (*)").unwrap_or(line);
         let mut fields = line.split('\t');
+        let mut words = fields.next()?.split_whitespace();
         Some(Package {
-            name: fields.next()?.split_whitespace().next()?.to_owned(),
+            name: words.next()?.to_owned(),
+            version: words.next()?.to_owned(),
             features: fields
                 .next()?
                 .split(',')
@@ -52,15 +55,16 @@ mod tests {
     #[test]
     fn lines_are_taken_apart() {
         let text = "tokio v1.2.3\tsync,net\tMIT\nserde v1.0.0 (proc-macro)\t\tMIT OR Apache-2.0 (*)\n\nx v1\t\t\n";
-        let package = |name: &str, features: &[&str], licence: &str| Package {
+        let package = |name: &str, version: &str, features: &[&str], licence: &str| Package {
             name: name.to_owned(),
+            version: version.to_owned(),
             features: features.iter().map(|&feature| feature.to_owned()).collect(),
             licence: licence.to_owned(),
         };
         let expected = [
-            package("tokio", &["sync", "net"], "MIT"),
-            package("serde", &[], "MIT OR Apache-2.0"),
-            package("x", &[], ""),
+            package("tokio", "v1.2.3", &["sync", "net"], "MIT"),
+            package("serde", "v1.0.0", &[], "MIT OR Apache-2.0"),
+            package("x", "v1", &[], ""),
         ];
         assert_eq!(parse(text), expected);
     }
