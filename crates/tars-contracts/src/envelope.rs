@@ -128,12 +128,6 @@ impl<T: DeserializeOwned> Envelope<T> {
     /// [`DataNotObject`](ContractError::DataNotObject), also where `T` would accept something else;
     /// [`Deserialize`](ContractError::Deserialize) where `T` or a field does not fit.
     pub fn from_bytes(payload: &[u8]) -> Result<Self, ContractError> {
-        Self::from_mut_bytes(&mut payload.to_vec())
-    }
-
-    /// As [`from_bytes`](Self::from_bytes), without a copy of the payload: it is read in place and
-    /// its content is unspecified afterwards.
-    pub fn from_mut_bytes(payload: &mut [u8]) -> Result<Self, ContractError> {
         let wire: Wire<Object<T>> = json::parse(payload).map_err(|error| match error {
             ContractError::Deserialize { reason } if reason.ends_with(EXPECTED_OBJECT) => ContractError::DataNotObject,
             other => other,

@@ -68,6 +68,6 @@ impl Heartbeat {
     /// # Errors
     /// For what is not JSON, nested too deep, or lacks a field.
     pub fn from_bytes(payload: &[u8]) -> Result<Self, ContractError> {
-        json::parse(&mut payload.to_vec())
+        json::parse(payload)
     }
 }

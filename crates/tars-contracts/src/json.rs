@@ -1,7 +1,9 @@
 //! Reading JSON from a peer: nesting is bounded, and errors keep the payload to themselves.
 
+use std::cell::Cell;
+
 use serde::de::DeserializeOwned;
-use simd_json::{Buffers, Deserializer, ErrorType};
+use simd_json::{Buffers, Deserializer, ErrorType, INPUT_PADDING, Tape, fill_tape_padded};
 
 use crate::ContractError;
 
@@ -11,23 +13,66 @@ use crate::ContractError;
 /// overflow the stack. Writing has no bound of its own: it follows the caller's own value.
 pub const MAX_DEPTH: usize = 128;
 
-/// Reads a `T` in place: strings are unescaped inside `bytes`, which are scrap afterwards.
-pub(crate) fn parse<T: DeserializeOwned>(bytes: &mut [u8]) -> Result<T, ContractError> {
+/// What reading needs besides the payload. Each thread keeps one for its next message, so that a
+/// usual one costs no allocation but those of what is read.
+struct Scratch {
+    /// A copy of the payload and padding: strings are unescaped in it.
+    input: Vec<u8>,
+    buffers: Buffers,
+    tape: Tape<'static>,
+}
+
+/// A scratch that a larger payload has widened is not kept: it may be some ten times the payload.
+const KEEP: usize = 256 * 1024;
+
+thread_local! {
+    static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
+}
+
+impl Scratch {
+    fn new() -> Box<Self> {
+        Box::new(Self {
+            input: Vec::new(),
+            buffers: Buffers::with_max_depth(0, MAX_DEPTH),
+            tape: Tape::null(),
+        })
+    }
+}
+
+/// Reads a `T`.
+pub(crate) fn parse<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ContractError> {
+    // Taken out, not borrowed: a `T` may read another payload while it is read.
+    let mut scratch = SCRATCH.take().unwrap_or_else(Scratch::new);
+    let Scratch { input, buffers, tape } = &mut *scratch;
+    input.clear();
+    input.reserve(payload.len() + INPUT_PADDING);
+    input.extend_from_slice(payload);
+    input.resize(payload.len() + INPUT_PADDING, 0);
+    let mut filled = std::mem::replace(tape, Tape(Vec::new())).reset();
     // The tape is built iteratively and refuses deep nesting there; only then does serde recurse.
-    let mut buffers = Buffers::with_max_depth(bytes.len(), MAX_DEPTH);
-    let mut tape = Deserializer::from_slice_with_buffers(bytes, &mut buffers).map_err(|error| match error.error() {
-        ErrorType::DepthLimitExceeded => ContractError::TooDeep { limit: MAX_DEPTH },
-        kind => ContractError::InvalidJson {
-            reason: words(kind),
-            offset: error.index(),
-        },
-    })?;
-    T::deserialize(&mut tape).map_err(|error| ContractError::Deserialize {
-        reason: match error.error() {
-            ErrorType::Serde(message) => redacted(message),
-            kind => words(kind),
-        },
-    })
+    let read = fill_tape_padded(input, payload.len(), buffers, &mut filled)
+        .map_err(|error| match error.error() {
+            ErrorType::DepthLimitExceeded => ContractError::TooDeep { limit: MAX_DEPTH },
+            kind => ContractError::InvalidJson {
+                reason: words(kind),
+                offset: error.index(),
+            },
+        })
+        .and_then(|()| {
+            let mut reader = Deserializer::from_tape(filled);
+            let read = T::deserialize(&mut reader).map_err(|error| ContractError::Deserialize {
+                reason: match error.error() {
+                    ErrorType::Serde(message) => redacted(message),
+                    kind => words(kind),
+                },
+            });
+            *tape = reader.into_tape().reset();
+            read
+        });
+    if payload.len() <= KEEP {
+        SCRATCH.set(Some(scratch));
+    }
+    read
 }
 
 /// `ExpectedString` as "expected string". The kinds that parsing yields carry no payload.

@@ -1,9 +1,12 @@
 //! A digest of a JSON value that does not depend on the order of keys.
 //!
 //! It is made while the value is read: a scalar is a few tagged bytes, an array its
-//! elements in order, an object the sum of its entries' digests, where of a key that is
-//! there twice the last entry counts. Numbers are what a reader of JSON sees: `1` and
-//! `1.0` differ, `1e0` and `1.0` do not, and an integer beyond 64 bits is a float.
+//! elements in order, an object its entries in the order of their keys, where of a key
+//! that is there twice the last entry counts. Numbers are what a reader of JSON sees: `1`
+//! and `1.0` differ, `1e0` and `1.0` do not, and an integer beyond 64 bits is a float.
+//!
+//! A usual message is so hashed once, as a whole; only an object that has become long is
+//! replaced by its own digest, so that nesting moves no byte more often than once.
 //!
 //! All hashing is SipHash under a key drawn once for the process, so nobody can choose
 //! two values that collide; a digest has 128 bits.
@@ -16,12 +19,6 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use tars_contracts::MAX_DEPTH;
 
 static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-
-fn hash_64(bytes: &[u8]) -> u64 {
-    let mut hasher = SECRET.build_hasher();
-    hasher.write(bytes);
-    hasher.finish()
-}
 
 /// The keyed 64-bit hash of the bytes, and of them and one more: two values as
 /// independent as under two keys.
@@ -37,24 +34,38 @@ pub(crate) fn hash_128(bytes: &[u8]) -> [u64; 2] {
 /// Ends a text. No UTF-8 has this byte, so no text is the beginning of another.
 const END: u8 = 0xff;
 
-/// Where a digest is made: the bytes of what is being read, of which there is never
-/// more than one object's entry at a time on each level, and the entries that are done.
+/// An object with more bytes is replaced by its digest.
+const LONG: usize = 512;
+
+/// Where a digest is made: the bytes of what has been read of the value, and where the
+/// entries of the objects that are being read stand in them.
 pub(crate) struct Digest {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
+    /// Scratch for entries that come in another order than that of their keys.
+    sorted: Vec<u8>,
 }
 
+/// Of an object: from its tag to the end of its key, and to the end of its value.
 struct Entry {
-    key: u64,
-    digest: [u64; 2],
+    start: usize,
+    key_end: usize,
+    end: usize,
+}
+
+impl Entry {
+    fn key<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        &bytes[self.start..self.key_end]
+    }
 }
 
 impl Digest {
-    /// With room for a usual message, so that it seldom grows.
-    pub(crate) fn new() -> Self {
+    /// For a payload of this size; what is usual does not grow.
+    pub(crate) fn new(payload: usize) -> Self {
         Self {
-            bytes: Vec::with_capacity(256),
+            bytes: Vec::with_capacity(payload.min(4 * 1024)),
             entries: Vec::with_capacity(16),
+            sorted: Vec::new(),
         }
     }
 
@@ -63,38 +74,60 @@ impl Digest {
         Value { digest: self, level }
     }
 
-    /// Reads an object with `read_value`, which is told where its key's bytes begin.
+    /// Reads an object with `read_value`, which is told where its entry begins.
     pub(crate) fn object<'de, A: MapAccess<'de>>(
         &mut self,
         mut map: A,
         mut read_value: impl FnMut(&mut Self, &mut A, usize) -> Result<(), A::Error>,
     ) -> Result<(), A::Error> {
-        let (start, first) = (self.bytes.len(), self.entries.len());
-        while map.next_key_seed(Name(self))?.is_some() {
-            let key = hash_64(&self.bytes[start..]);
-            read_value(self, &mut map, start)?;
-            let digest = hash_128(&self.bytes[start..]);
-            self.entries.push(Entry { key, digest });
-            self.bytes.truncate(start);
-        }
-        let entries = &mut self.entries[first..];
-        // Stable, so that of a key that is there twice the last one stands last.
-        entries.sort_by_key(|entry| entry.key);
-        let mut sum = [0_u64; 2];
-        for same in entries.chunk_by(|a, b| a.key == b.key) {
-            let last = same.last().map_or([0; 2], |entry| entry.digest);
-            sum = [sum[0].wrapping_add(last[0]), sum[1].wrapping_add(last[1])];
-        }
-        self.entries.truncate(first);
+        let first = self.entries.len();
         self.bytes.push(b'{');
-        self.word(sum[0]);
-        self.word(sum[1]);
+        let begin = self.bytes.len();
+        loop {
+            let start = self.bytes.len();
+            self.bytes.push(b'k');
+            if map.next_key_seed(Name(self))?.is_none() {
+                self.bytes.truncate(start);
+                break;
+            }
+            let key_end = self.bytes.len();
+            read_value(self, &mut map, start)?;
+            let end = self.bytes.len();
+            self.entries.push(Entry { start, key_end, end });
+        }
+        self.sort(first, begin);
+        self.entries.truncate(first);
+        self.bytes.push(b'}');
+        if self.bytes.len() - begin > LONG {
+            let digest = hash_128(&self.bytes[begin..]);
+            self.bytes.truncate(begin - 1);
+            self.bytes.push(b'#');
+            digest.map(|half| self.word(half));
+        }
         Ok(())
     }
 
-    /// Whether the key whose bytes begin there, of the entry being read, is this one.
+    /// Puts the entries from `first` on, whose bytes begin there, in the order of their keys.
+    fn sort(&mut self, first: usize, begin: usize) {
+        let (bytes, entries) = (&self.bytes, &mut self.entries[first..]);
+        if entries.is_sorted_by(|one, next| one.key(bytes) < next.key(bytes)) {
+            return;
+        }
+        // Stable, so that of a key that is there twice the last one stands last.
+        entries.sort_by(|one, other| one.key(bytes).cmp(other.key(bytes)));
+        self.sorted.clear();
+        for same in entries.chunk_by(|one, next| one.key(bytes) == next.key(bytes)) {
+            if let Some(last) = same.last() {
+                self.sorted.extend_from_slice(&bytes[last.start..last.end]);
+            }
+        }
+        self.bytes.truncate(begin);
+        self.bytes.extend_from_slice(&self.sorted);
+    }
+
+    /// Whether the entry that begins there, whose value is not yet read, has this key.
     pub(crate) fn key_is(&self, start: usize, name: &str) -> bool {
-        self.bytes[start..].strip_suffix(&[END]) == Some(name.as_bytes())
+        self.bytes[start + 1..].strip_suffix(&[END]) == Some(name.as_bytes())
     }
 
     /// The digest of what was read; the next one begins.
@@ -185,7 +218,11 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        self.tagged(b'u', value);
+        // Small ones are usual, and need few bytes.
+        match u8::try_from(value) {
+            Ok(small) => self.digest.bytes.extend_from_slice(&[b'0', small]),
+            Err(_) => self.tagged(b'u', value),
+        }
         Ok(())
     }
 

@@ -27,7 +27,7 @@ impl Key {
         let mut json = serde_json::Deserializer::from_slice(payload);
         // Its own limit ends one level above the reader's; `Value` counts instead.
         json.disable_recursion_limit();
-        let head = json.deserialize_map(EnvelopeVisitor).ok()?;
+        let head = json.deserialize_map(EnvelopeVisitor(payload.len())).ok()?;
         json.end().ok()?;
         head.key()
     }
@@ -94,7 +94,8 @@ enum Field {
     Unknown,
 }
 
-struct EnvelopeVisitor;
+/// Of a payload of this size.
+struct EnvelopeVisitor(usize);
 
 impl<'de> Visitor<'de> for EnvelopeVisitor {
     type Value = Head<'de>;
@@ -105,7 +106,7 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut head = Head::default();
-        let mut digest = Digest::new();
+        let mut digest = Digest::new(self.0);
         while let Some(field) = map.next_key()? {
             match field {
                 Field::Id => head.id = map.next_value()?,
