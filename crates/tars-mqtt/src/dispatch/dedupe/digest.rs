@@ -102,7 +102,8 @@ impl Digest {
             let digest = hash_128(&self.bytes[begin..]);
             self.bytes.truncate(begin - 1);
             self.bytes.push(b'#');
-            digest.map(|half| self.word(half));
+            self.word(digest[0]);
+            self.word(digest[1]);
         }
         Ok(())
     }
