@@ -24,6 +24,7 @@ impl Key {
     /// type: unknown fields are ignored, and of a field that is there twice the last
     /// one counts.
     pub(crate) fn of(payload: &[u8]) -> Option<Self> {
+        // Its feature `float_roundtrip` makes it read the largest floats, as our reader does.
         let mut json = serde_json::Deserializer::from_slice(payload);
         // Its own limit ends one level above the reader's; `Value` counts instead.
         json.disable_recursion_limit();
