@@ -132,8 +132,13 @@ impl Session {
         self.shared.live.store(None);
         self.stable_at = None;
         self.heartbeat = None;
-        let Phase::Online(mut online) = std::mem::replace(&mut self.phase, Phase::Offline) else {
-            return false;
+        let mut online = match std::mem::replace(&mut self.phase, Phase::Offline) {
+            Phase::Online(online) => online,
+            Phase::Connecting(_) => {
+                self.subscriptions.attempt_unanswered();
+                return false;
+            }
+            Phase::Offline | Phase::Waiting(_) => return false,
         };
         let until = until.max(Instant::now() + FAREWELL);
         let farewell = tokio::time::timeout_at(until, online.connection.disconnect()).await;

@@ -56,7 +56,8 @@ pub(super) struct Online {
     asked: bool,
     /// When the oldest beat went out that has not come back.
     beat: Option<Instant>,
-    /// It has ended, and its stream is to be read to the end whatever the budget.
+    /// It has ended or was closed: nothing is begun on it any more, and its stream is to be
+    /// read to the end whatever the budget.
     pub(super) gone: bool,
     /// Subscriptions are restored and health is told: the outbox may go on.
     pub(super) restored: bool,
@@ -128,6 +129,10 @@ impl Session {
         let Phase::Online(online) = &mut self.phase else {
             return;
         };
+        if online.gone {
+            // What is begun now fails at once, again and again, before its end is read.
+            return;
+        }
         if online.exchange.is_none()
             && let Some(step) = self.subscriptions.next_step(&mut self.dispatch)
         {
@@ -297,6 +302,9 @@ impl Session {
             (_, Err(error)) if matches!(error.kind(), ErrorKind::NotConnected | ErrorKind::ConnectionLost) => {
                 // The link's end is on its way; who waits goes on waiting for the next one.
                 tracing::debug!(%error, "a subscription was interrupted");
+                if let Phase::Online(online) = &mut self.phase {
+                    online.gone = true;
+                }
             }
             (step, Err(error)) => {
                 // A broker that does not answer this is not one to stay with: on a new
@@ -307,8 +315,9 @@ impl Session {
                         self.fail_pending(&filter, &error);
                     }
                 }
-                if let Some(online) = self.online() {
+                if let Phase::Online(online) = &mut self.phase {
                     online.connection.close();
+                    online.gone = true;
                 }
             }
         }
@@ -385,7 +394,7 @@ impl Session {
                 // UNSUBSCRIBE must be answered, whatever is subscribed; it comes back by the
                 // next comparison. An exchange that is under way asks just as well.
                 if online.exchange.is_none() {
-                    let step = Step::Unsubscribe(vec![TopicFilter::from(topic.clone())]);
+                    let step = self.subscriptions.unsubscribe(vec![TopicFilter::from(topic.clone())]);
                     online.exchange = Some(exchange(online.connection.clone(), step));
                 }
             }
@@ -394,6 +403,7 @@ impl Session {
                 tracing::warn!(%client_id, "three heartbeats in a row failed: the link is given up");
                 online.given_up = true;
                 online.connection.close();
+                online.gone = true;
             }
         }
     }

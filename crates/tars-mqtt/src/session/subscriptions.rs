@@ -214,7 +214,18 @@ impl Subscriptions {
             .cloned()
             .collect();
         self.quiet = extra.is_empty();
-        (!self.quiet).then(|| Step::Unsubscribe(extra.into_iter().collect()))
+        (!self.quiet).then(|| self.unsubscribe(extra.into_iter().collect()))
+    }
+
+    /// From here to its confirmation, which a link may take with it, nobody knows whether the
+    /// broker still has them.
+    pub(crate) fn unsubscribe(&mut self, filters: Vec<TopicFilter>) -> Step {
+        for filter in &filters {
+            if let Some(has) = self.wire.get_mut(filter) {
+                *has = None;
+            }
+        }
+        Step::Unsubscribe(filters)
     }
 
     /// Whether the broker has granted all that somebody subscribed to. Reply topics of

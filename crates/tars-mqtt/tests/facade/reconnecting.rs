@@ -1,6 +1,9 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tars_mqtt::{InboundMessage, LifecycleEvent, QoS, Refusal, State};
+use tars_mqtt::ports::{Capabilities, ConnectOptions, Connected, Connector, SessionState};
+use tars_mqtt::{Error, InboundMessage, LifecycleEvent, QoS, Refusal, State};
 use tars_testkit::memory::{Arrived, Fault, MemoryBroker, PacketKind};
 use tokio::time::Instant;
 
@@ -314,4 +317,75 @@ async fn what_was_confirmed_right_before_the_end_is_not_sent_again_however_much_
     client.state().until(State::Connected).await;
     crate::settle().await;
     assert_eq!(broker.published().len(), MESSAGES);
+}
+
+/// Were the filters asked for again and again on the connection that is given up, nothing else
+/// would run on this thread, and the test would not end.
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_does_not_answer_the_filters_is_left_for_a_new_connection() {
+    let broker = MemoryBroker::new().with_latency(Duration::from_millis(100));
+    let client = connected(&broker, "svc").await;
+    let seen = Seen::default();
+    listen(&client, "a", &seen).await;
+    let mut events = client.lifecycle();
+    broker.restart(false);
+    loop {
+        if let Some(LifecycleEvent::Connected { .. }) = events.next().await {
+            break;
+        }
+    }
+    broker.freeze();
+    client.state().until(State::Reconnecting).await;
+    broker.thaw();
+    broker
+        .wait_until(|broker| !broker.subscriptions("svc").is_empty())
+        .await;
+    client.publish("a", "back").qos(QoS::AtLeastOnce).await.unwrap();
+    assert_eq!(seen.reach(1).await, ["back"]);
+}
+
+/// Connects, and while it is told to, never says so.
+struct Unanswered(tars_testkit::memory::MemoryConnector, Arc<AtomicBool>);
+
+#[async_trait::async_trait]
+impl Connector for Unanswered {
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    async fn connect(&self, options: &ConnectOptions, session: SessionState) -> Result<Connected, Error> {
+        let connected = self.0.connect(options, session).await?;
+        if self.1.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        Ok(connected)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_may_be_of_an_attempt_cut_short_is_not_trusted() {
+    let broker = MemoryBroker::new();
+    let unanswered = Arc::new(AtomicBool::new(false));
+    let client = tars_mqtt::Client::builder(config("svc").clean_session(false).build().unwrap())
+        .connector(Unanswered(broker.connector(), unanswered.clone()))
+        .build()
+        .unwrap();
+    client.connect().await.unwrap();
+    let seen = Seen::default();
+    listen(&client, "a", &seen).await;
+    // The broker has lost the session and makes a new one, for an attempt that nobody waits out.
+    unanswered.store(true, Ordering::SeqCst);
+    broker.restart(false);
+    client.state().until(State::Reconnecting).await;
+    tokio::time::sleep(secs(2)).await;
+    client.disconnect().await.unwrap();
+    unanswered.store(false, Ordering::SeqCst);
+    let mut events = client.lifecycle();
+    client.connect().await.unwrap();
+    assert!(matches!(
+        events.next().await,
+        Some(LifecycleEvent::Connected { session_present: true })
+    ));
+    client.publish("a", "back").qos(QoS::AtLeastOnce).await.unwrap();
+    assert_eq!(seen.reach(1).await, ["back"]);
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use tars_mqtt::{
     Client, Context, Data, Envelope, Error, ErrorKind, ErrorReply, Event, InboundMessage, Message, QoS, State,
 };
-use tars_testkit::memory::MemoryBroker;
+use tars_testkit::memory::{Fault, MemoryBroker, PacketKind};
 
 use crate::{Seen, config, connected, connected_with, payload_text, secs, settle};
 
@@ -480,4 +480,20 @@ async fn ten_thousand_requests_through_a_restart_are_answered_or_fail_and_nothin
     assert!(client.stats().replies_ignored >= 90, "those that came too late");
     tokio::time::sleep(secs(61)).await;
     assert_eq!(broker.subscriptions("svc"), [], "the reply route too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_topic_whose_unsubscribe_was_not_confirmed_is_subscribed_again() {
+    let broker = MemoryBroker::new();
+    let (_peer, client) = (
+        answering(&broker).await,
+        connected_with(&broker, config("svc").clean_session(false)).await,
+    );
+    ask(&client, 1).await.unwrap();
+    // Unused for long it leaves; the broker lets it go, keeps the session, and its UNSUBACK is lost.
+    broker.inject(Fault::cut_before(PacketKind::Unsuback).of("svc"));
+    client.state().until(State::Reconnecting).await;
+    assert_eq!(broker.subscriptions("svc"), []);
+    let answer = ask(&client, 2).timeout(secs(10)).await.unwrap();
+    assert_eq!(answer.data.n, 2);
 }
