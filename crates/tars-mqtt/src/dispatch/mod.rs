@@ -16,6 +16,7 @@ mod worker;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tars_contracts::{TopicFilter, TopicName};
 use tars_ports::{AckOutcome, Connection, Delivery, QoS};
@@ -43,6 +44,9 @@ use crate::shared::Shared;
 use crate::spans;
 use crate::stats::{count, count_for};
 use crate::subscribe::{Acknowledge, RouteOptions, Target};
+
+/// How long a handler that is cut off may take to its next await.
+const CUT_OFF: Duration = Duration::from_secs(1);
 
 /// Tells apart the routes that stand side by side under one filter. A filter has one
 /// route in each slot: the next in the same slot replaces it.
@@ -162,6 +166,9 @@ impl Dispatch {
         }
         if self.running {
             self.spawn_workers(&entry);
+        } else {
+            // One that comes back may have had some when all were ended.
+            entry.queue.abandoned();
         }
         let side_by_side = self.entries.entry(entry.filter.clone()).or_default();
         side_by_side.push(entry.clone());
@@ -335,7 +342,8 @@ impl Dispatch {
     }
 
     /// Ends the workers and joins them, running handlers included. Returns how many
-    /// jobs that cut off.
+    /// jobs that cut off. Only a handler that blocks its thread cannot be ended: that one
+    /// is left behind, and ends with its next await.
     pub(crate) async fn stop(&mut self) -> usize {
         self.running = false;
         let cut_off = self.work.jobs();
@@ -343,7 +351,12 @@ impl Dispatch {
             entry.queue.close();
             entry.discard(|_| true);
         }
-        self.workers.shutdown().await;
+        self.workers.abort_all();
+        let joined = async { while self.workers.join_next().await.is_some() {} };
+        if tokio::time::timeout(CUT_OFF, joined).await.is_err() {
+            let (client_id, handlers) = (&self.shared.config.client_id, self.workers.len());
+            tracing::error!(%client_id, handlers, "handlers that block their threads cannot be cut off and are left behind");
+        }
         self.entries().for_each(|entry| entry.queue.abandoned());
         cut_off
     }

@@ -10,6 +10,7 @@ use futures_util::FutureExt;
 use serde::Serialize;
 use tars_contracts::EnvelopeHead;
 use tars_ports::{Error, QoS};
+use tokio::task::coop::consume_budget;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -42,6 +43,8 @@ pub(super) async fn work(entry: Arc<Entry>, shared: Arc<Shared>, client: WeakCli
     let worker = Worker { entry, shared, client };
     while let Some(job) = worker.entry.queue.pop().await {
         worker.take(job).await;
+        // A handler that never waits would go through its whole backlog in one turn.
+        consume_budget().await;
     }
 }
 

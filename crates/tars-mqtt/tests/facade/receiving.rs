@@ -292,3 +292,41 @@ async fn on_a_kept_session_what_a_cut_off_handler_had_comes_again() {
     settle().await;
     assert_eq!(broker.backlog("svc"), (0, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_backlog_of_one_subscription_leaves_the_others_their_turn() {
+    const BACKLOG: usize = 900;
+    let broker = MemoryBroker::new();
+    let client = connected(&broker, "svc").await;
+    let (seen, gate) = (Seen::default(), std::sync::Arc::new(tokio::sync::Notify::new()));
+    let (busy, other, waited_for) = (seen.clone(), seen.clone(), gate.clone());
+    client
+        .subscribe("busy", move |_: InboundMessage| {
+            let (seen, gate) = (busy.clone(), waited_for.clone());
+            async move {
+                if seen.len() == 0 {
+                    gate.notified().await;
+                }
+                seen.push("busy");
+            }
+        })
+        .await
+        .unwrap();
+    client
+        .subscribe("other", move |_: InboundMessage| {
+            other.push("other");
+            async {}
+        })
+        .await
+        .unwrap();
+    for _ in 0..BACKLOG {
+        client.publish("busy", "x").await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    settle().await;
+    gate.notify_one();
+    client.publish("other", "x").await.unwrap();
+    let order = seen.reach(BACKLOG + 1).await;
+    let at = order.iter().position(|name| name == "other").unwrap();
+    assert!(at < BACKLOG, "after {at} of the others");
+}

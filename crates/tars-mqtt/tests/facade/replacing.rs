@@ -268,3 +268,37 @@ async fn what_waited_for_a_connection_that_did_not_come_about_is_told_at_once() 
     assert_eq!(subscribing.await.unwrap().unwrap_err().kind(), ErrorKind::NotConnected);
     assert_eq!(telling.await.unwrap().unwrap_err().kind(), ErrorKind::NotConnected);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_was_cut_off_while_it_was_being_replaced_runs_again_if_it_was_not() {
+    let broker = MemoryBroker::new();
+    let client = connected_with(&broker, config("svc").shutdown_timeout(secs(1))).await;
+    let seen = Seen::default();
+    let handled = seen.clone();
+    client
+        .subscribe("a", move |message: InboundMessage| {
+            let seen = handled.clone();
+            async move {
+                if message.payload == "long" {
+                    tokio::time::sleep(secs(100)).await;
+                }
+                seen.push(payload_text(&message.payload));
+            }
+        })
+        .await
+        .unwrap();
+    client.publish("a", "long").await.unwrap();
+    settle().await;
+    broker.freeze();
+    let replacing = tokio::spawn(client.subscribe("a", async |_: InboundMessage| ()).into_future());
+    settle().await;
+    assert_eq!(client.disconnect().await.unwrap().handlers_cut_off, 1);
+    assert_eq!(replacing.await.unwrap().unwrap_err().kind(), ErrorKind::NotConnected);
+    broker.thaw();
+    client.connect().await.unwrap();
+    broker
+        .wait_until(|broker| !broker.subscriptions("svc").is_empty())
+        .await;
+    client.publish("a", "again").await.unwrap();
+    assert_eq!(seen.reach(1).await, ["again"]);
+}

@@ -1,4 +1,6 @@
 use std::future::IntoFuture;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tars_mqtt::{ErrorKind, InboundMessage, QoS, State};
 use tars_testkit::memory::MemoryBroker;
@@ -211,4 +213,31 @@ async fn no_task_is_left_after_a_shutdown() {
     }
     settle().await;
     assert_eq!(alive(), before);
+}
+
+/// In real time: a blocked thread stands still whatever the clock says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_that_blocks_its_thread_does_not_keep_the_client_from_ending() {
+    let broker = MemoryBroker::new();
+    let client = connected_with(&broker, config("svc").shutdown_timeout(Duration::from_millis(100))).await;
+    let (release, blocked) = std::sync::mpsc::channel::<()>();
+    let (blocked, seen) = (Arc::new(Mutex::new(blocked)), Seen::default());
+    let began = seen.clone();
+    client
+        .subscribe("a", move |_: InboundMessage| {
+            let (blocked, began) = (blocked.clone(), began.clone());
+            async move {
+                began.push("began");
+                let _ = blocked.lock().unwrap().recv();
+            }
+        })
+        .await
+        .unwrap();
+    client.publish("a", "x").await.unwrap();
+    seen.reach(1).await;
+    let report = tokio::time::timeout(secs(20), client.shutdown()).await;
+    drop(release);
+    let report = report.expect("it ends");
+    assert_eq!((report.handlers_cut_off, report.disconnected), (1, true), "{report:?}");
+    assert!(broker.connections().is_empty());
 }
