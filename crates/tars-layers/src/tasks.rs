@@ -13,6 +13,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+/// About 31 years, which no clock overflows: as good as without a limit.
+pub(crate) const FOREVER: Duration = Duration::from_secs(1_000_000_000);
+
 #[derive(Clone)]
 pub(crate) struct Tasks {
     tracker: TaskTracker,
@@ -70,7 +73,12 @@ impl Tasks {
     /// Resolves when a closing layer waits no longer.
     pub(crate) async fn overdue(&self) {
         self.closing.cancelled().await;
-        sleep_until(*self.deadline.get_or_init(|| Instant::now() + self.patience)).await;
+        sleep_until(
+            *self
+                .deadline
+                .get_or_init(|| Instant::now() + self.patience.min(FOREVER)),
+        )
+        .await;
     }
 
     pub(crate) async fn shutdown(&self) {

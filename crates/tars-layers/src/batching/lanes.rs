@@ -15,6 +15,8 @@ use tars_ports::{QoS, Settler};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::tasks::FOREVER;
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) topic: TopicName,
@@ -158,7 +160,7 @@ impl Lanes {
         if lane.is_full(limits) || *number < lane.flush_before {
             return Some(Due::Now);
         }
-        Some(Due::At(*since + limits.interval))
+        Some(Due::At(*since + limits.interval.min(FOREVER)))
     }
 
     /// Takes as many items as fit into one batch; at least one.

@@ -254,3 +254,20 @@ proptest! {
         })?;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_interval_or_a_patience_without_an_end_is_none() {
+    let flaky = Flaky::new([]);
+    let layer = Batching::new("s").items(2).interval(std::time::Duration::MAX);
+    let batches = flaky.clone().layer(layer.shutdown_timeout(std::time::Duration::MAX));
+    let first = batches.add("a", &1).await.unwrap();
+    tokio::time::sleep(secs(3600)).await;
+    assert_eq!(flaky.arrived().len(), 0, "it waits for the second");
+    let second = batches.add("a", &2).await.unwrap();
+    first.await.unwrap();
+    second.await.unwrap();
+    let third = batches.add("a", &3).await.unwrap();
+    batches.shutdown().await;
+    third.await.unwrap();
+    assert_eq!(flaky.arrived().len(), 2);
+}
