@@ -36,12 +36,15 @@ impl Client {
     pub async fn until_ready(&self) -> Result<(), Error> {
         let mut ready = self.shared().ready.subscribe();
         let mut state = self.state();
+        // A shutdown after `disconnect` changes no state, but it is told.
+        let mut events = self.shared().events.subscribe();
         loop {
             self.shared().check_open()?;
             tokio::select! {
                 biased;
                 Ok(_) = ready.wait_for(|ready| *ready) => return Ok(()),
                 _ = state.changed() => {}
+                _ = events.recv() => {}
             }
         }
     }

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use tars_contracts::Envelope;
 use tars_ports::{Error, ErrorKind};
 use tokio::sync::mpsc;
+use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use super::error_reply::ErrorReply;
@@ -68,7 +69,8 @@ impl<R: DeserializeOwned + Send + 'static> InOrder<R> {
         let ready = Arc::new(ready);
         let (sending, ending) = (ready.clone(), ready.clone());
         let mut sending: Ending = Box::pin(async move { sending.sent().await });
-        if let Some(error) = (&mut sending).now_or_never() {
+        // Unconstrained: at the end of tokio's budget for one turn nothing would be handed over.
+        if let Some(error) = unconstrained(&mut sending).now_or_never() {
             return Err(error);
         }
         Ok(Self {

@@ -45,6 +45,8 @@ impl Health {
         self.last = status;
         self.due = true;
         self.set_offline = !online;
+        // During an outage nobody is answered for long: who gave up leaves nothing behind.
+        self.waiters.retain(|waiter| !waiter.is_closed());
         self.waiters.extend(waiter);
     }
 
@@ -163,4 +165,20 @@ fn message(topic: &TopicName, status: &HealthStatus, config: &Config) -> Message
     Message::new(topic.clone(), Bytes::from(payload))
         .with_qos(QoS::AtLeastOnce)
         .with_retain(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_gave_up_waiting_leaves_nothing_behind() {
+        let config = Config::builder().url("mqtt://memory").client_id("svc").build().unwrap();
+        let mut health = Health::new(&config).unwrap();
+        for _ in 0..100 {
+            let (waiter, _) = oneshot::channel();
+            health.set(HealthStatus::new(true), false, Some(waiter));
+        }
+        assert_eq!(health.waiters.len(), 1);
+    }
 }

@@ -111,7 +111,13 @@ async fn an_ended_client_is_not_ready_and_never_will_be() {
     settle().await;
     never.shutdown().await;
     assert_eq!(waiting.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
+    client.disconnect().await.unwrap();
+    let waiting = client.clone();
+    let waiting = tokio::spawn(async move { waiting.until_ready().await });
+    settle().await;
     client.shutdown().await;
+    let told = tokio::time::timeout(secs(1), waiting).await.unwrap();
+    assert_eq!(told.unwrap().unwrap_err().kind(), ErrorKind::Closed);
     assert!(!client.is_ready());
     assert_eq!(client.until_ready().await.unwrap_err().kind(), ErrorKind::Closed);
 }

@@ -266,3 +266,18 @@ async fn an_answer_that_breaks_off_tells_the_requester() {
         assert_eq!(ErrorReply::of(&error).unwrap().kind, kind, "{error}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn however_many_are_asked_for_in_one_go_all_are_on_their_way() {
+    const REQUESTS: usize = 300;
+    let broker = MemoryBroker::new();
+    let client = connected(&broker, "svc").await;
+    let mut streams = Vec::new();
+    for n in 0..REQUESTS {
+        streams.push(request(&client).correlation_id(n.to_string()).await.unwrap());
+    }
+    settle().await;
+    let asked = broker.published();
+    let asked = asked.iter().filter(|message| message.topic.as_str() == "llm/request");
+    assert_eq!(asked.count(), REQUESTS, "and nobody has read from a stream yet");
+}
