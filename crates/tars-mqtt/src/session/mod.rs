@@ -312,6 +312,11 @@ impl Drop for Session {
         self.shared.set_ready(false);
         self.shared.close();
         let why = "the client's task has ended";
+        if std::thread::panicking() {
+            // Who runs in a scope is told: there is no other end of it.
+            let reason = Error::new(ErrorKind::Internal, "the client's task panicked");
+            let _ = self.shared.end_reason.set(reason);
+        }
         self.shared.outbox.fail_all(ErrorKind::Closed, why);
         self.shared.set_state(State::Disconnected);
     }

@@ -1,7 +1,10 @@
-use tars_mqtt::{Client, Error, ErrorKind};
-use tars_testkit::memory::MemoryBroker;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::{client_with, config, payload_text, settle};
+use tars_mqtt::ports::{Capabilities, ConnectOptions, Connected, Connector, SessionState};
+use tars_mqtt::{Client, Error, ErrorKind};
+use tars_testkit::memory::{MemoryBroker, MemoryConnector};
+
+use crate::{client_with, config, payload_text, secs, settle};
 
 fn scoped(broker: &MemoryBroker) -> Client {
     client_with(broker, config("svc").enable_health(true))
@@ -86,4 +89,33 @@ async fn the_first_failure_is_the_scopes_error() {
         .run_until::<_, _, (), Error>(|_| std::future::pending())
         .await;
     assert_eq!(result.unwrap_err().kind(), ErrorKind::Unreachable);
+}
+
+/// Its second attempt panics.
+struct Faulty(MemoryConnector, AtomicBool);
+
+#[async_trait::async_trait]
+impl Connector for Faulty {
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    async fn connect(&self, options: &ConnectOptions, session: SessionState) -> Result<Connected, Error> {
+        assert!(!self.1.swap(true, Ordering::SeqCst), "as the test wants");
+        self.0.connect(options, session).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_panics_ends_the_scope_instead_of_leaving_it_without_a_client() {
+    let broker = MemoryBroker::new();
+    let client = Client::builder(config("svc").build().unwrap())
+        .connector(Faulty(broker.connector(), AtomicBool::new(false)))
+        .build()
+        .unwrap();
+    let scope = tokio::spawn(client.run_until::<_, _, (), Error>(|_| std::future::pending()));
+    settle().await;
+    broker.cut("svc");
+    let ended = tokio::time::timeout(secs(60), scope).await.unwrap();
+    assert_eq!(ended.unwrap().unwrap_err().kind(), ErrorKind::Internal);
 }
