@@ -25,6 +25,7 @@ use tokio::sync::oneshot;
 
 use crate::arrivals::Arrivals;
 use crate::outbox::Stage;
+use crate::relay::Dialling;
 use crate::shared::Shared;
 use crate::{convert, logs};
 
@@ -59,6 +60,7 @@ pub(crate) struct Attempt {
     pub(crate) timeout: Duration,
     pub(crate) shared: Arc<Shared>,
     pub(crate) arrivals: Arrivals,
+    pub(crate) dialling: Dialling,
 }
 
 /// Connects, tells whether the broker had kept the session, and serves calls to the end.
@@ -69,6 +71,7 @@ pub(crate) fn run(attempt: Attempt, accepted: oneshot::Sender<Result<bool, Error
         timeout,
         shared,
         arrivals,
+        dialling,
     } = attempt;
     logs::keep_c_trace_off();
     let client = match AsyncClient::new(create) {
@@ -88,6 +91,7 @@ pub(crate) fn run(attempt: Attempt, accepted: oneshot::Sender<Result<bool, Error
     }
     // The barrier.
     client.is_connected();
+    drop(dialling);
     let outcome = outcome.map(|answer| {
         answer
             .connect_response()

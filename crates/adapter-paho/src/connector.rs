@@ -79,7 +79,7 @@ async fn attempt(options: &ConnectOptions, stream: Stream, deadline: Instant) ->
     // Dropped, or at the end of the time, the line is cut: paho is told, and the
     // thread ends by itself.
     let certificate_asked = stream.certificate_asked();
-    let (address, line) = relay::open(stream, Arc::clone(&shared), limit)
+    let (address, dialling, line) = relay::open(stream, Arc::clone(&shared), limit)
         .await
         .map_err(|cause| error::internal("no loopback connection could be made for paho").with_source(cause))?;
     let attempt = Attempt {
@@ -88,6 +88,7 @@ async fn attempt(options: &ConnectOptions, stream: Stream, deadline: Instant) ->
         timeout: options.timeout,
         shared: Arc::clone(&shared),
         arrivals,
+        dialling,
     };
     let (accepted, answer) = oneshot::channel();
     let (calls, receiver) = mpsc::channel();

@@ -9,9 +9,11 @@
 //! TLS and WebSocket lie in that socket ([`tars_net`]); paho knows nothing of them.
 //!
 //! Nor may paho see what breaks the protocol: the broker's bytes go through a
-//! [`Screen`], and at a breach the line ends. It accepts one connection, then stops
-//! listening.
+//! [`Screen`], and at a breach the line ends. It accepts one connection; but it gives its
+//! port back only when paho has done with connecting ([`Dialling`]). Otherwise an attempt
+//! that ran out of time could reach the next relay that gets the port, in place of its own.
 
+use std::convert::Infallible;
 use std::io;
 use std::io::Read;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
@@ -42,15 +44,26 @@ pub(crate) struct Line {
     task: JoinHandle<()>,
 }
 
+/// Paho may still connect, as long as this is kept.
+pub(crate) struct Dialling {
+    _until: oneshot::Sender<Infallible>,
+}
+
 /// Why nothing more can be read from the broker, where it is more than an end.
 type Broken = Arc<Mutex<Option<io::Error>>>;
 
-/// Where paho connects to, and the line. Packets of the broker's above `limit` end it.
-pub(crate) async fn open(broker: Stream, shared: Arc<Shared>, limit: usize) -> io::Result<(SocketAddr, Line)> {
+/// Where paho connects to, for as long as it is dialling, and the line. Packets of the
+/// broker's above `limit` end it.
+pub(crate) async fn open(
+    broker: Stream,
+    shared: Arc<Shared>,
+    limit: usize,
+) -> io::Result<(SocketAddr, Dialling, Line)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
-    let (stop, stopped) = oneshot::channel();
+    let (stop, mut stopped) = oneshot::channel();
     let (done, flushed) = oneshot::channel();
+    let (until, connected) = oneshot::channel();
     let broken = Broken::default();
     let passage = Passage {
         broker,
@@ -61,9 +74,21 @@ pub(crate) async fn open(broker: Stream, shared: Arc<Shared>, limit: usize) -> i
         stop: Some(stop),
         flushed,
         broken,
-        task: tokio::spawn(run(listener, passage, shared, stopped, done)),
+        task: tokio::spawn(async move {
+            let port = Port { listener, connected };
+            tokio::select! {
+                accepted = port.listener.accept() => match accepted {
+                    Ok((paho, _)) => drop(tokio::join!(run(paho, passage, shared, stopped, done), port.refuse())),
+                    Err(_) => port.refuse().await,
+                },
+                _ = &mut stopped => {
+                    drop(passage);
+                    port.refuse().await;
+                }
+            }
+        }),
     };
-    Ok((address, line))
+    Ok((address, Dialling { _until: until }, line))
 }
 
 impl Line {
@@ -101,6 +126,28 @@ impl Drop for Line {
     }
 }
 
+/// What paho dials.
+struct Port {
+    listener: TcpListener,
+    connected: oneshot::Receiver<Infallible>,
+}
+
+impl Port {
+    /// Whoever still comes is let go, until paho has done with connecting.
+    async fn refuse(mut self) {
+        loop {
+            tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok(_) => {}
+                    Err(_) => break,
+                },
+                _ = &mut self.connected => return,
+            }
+        }
+        let _ = self.connected.await;
+    }
+}
+
 /// The broker's side of the line.
 struct Passage {
     broker: Stream,
@@ -109,18 +156,12 @@ struct Passage {
 }
 
 async fn run(
-    listener: TcpListener,
+    paho: TcpStream,
     passage: Passage,
     shared: Arc<Shared>,
     mut stopped: oneshot::Receiver<()>,
     done: oneshot::Sender<()>,
 ) {
-    let paho = tokio::select! {
-        accepted = listener.accept() => accepted,
-        _ = &mut stopped => return,
-    };
-    drop(listener);
-    let Ok((paho, _)) = paho else { return };
     // Otherwise the second of two small packets waits for a delayed ACK: 40 ms.
     if let Err(cause) = paho.set_nodelay(true) {
         tracing::debug!(%cause, "a loopback connection refuses TCP_NODELAY");
@@ -253,7 +294,7 @@ mod tests {
         let (mut broker, _) = listener.accept().await.expect("accepted");
         let shared = Arc::new(Shared::new("mqtt://h:1".into()));
         let opened = open(to_broker.expect("connected").into(), shared, 1_000).await;
-        let (address, line) = opened.expect("opened");
+        let (address, _, line) = opened.expect("opened");
         let mut paho = TcpStream::connect(address).await.expect("connected");
         let (connack, pingreq) = ([0x20, 2, 0, 0], [0xc0, 0]);
         let mut buffer = [0; 4];
@@ -263,6 +304,24 @@ mod tests {
         paho.read_exact(&mut buffer).await.expect("read");
         assert_eq!(buffer, connack);
         (paho, broker, line)
+    }
+
+    #[tokio::test]
+    async fn a_port_is_kept_until_paho_has_done_with_dialling() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
+        let to_broker = TcpStream::connect(listener.local_addr().expect("bound")).await;
+        let shared = Arc::new(Shared::new("mqtt://h:1".into()));
+        let opened = open(to_broker.expect("connected").into(), shared, 1_000).await;
+        let (address, dialling, line) = opened.expect("opened");
+        let Line { stop, task, .. } = &mut { line };
+        stop.take().expect("not stopped").send(()).expect("it listens");
+        // Nobody else gets the port, and who comes late is let go.
+        let mut late = TcpStream::connect(address).await.expect("connected");
+        assert!(matches!(late.read(&mut [0; 1]).await, Ok(0) | Err(_)));
+        assert!(TcpListener::bind(address).await.is_err());
+        drop(dialling);
+        task.await.expect("it ends");
+        assert!(TcpStream::connect(address).await.is_err());
     }
 
     #[tokio::test]
