@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::subscriber::DefaultGuard;
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::subscriber::{DefaultGuard, NoSubscriber};
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
@@ -37,9 +37,15 @@ type Items = Arc<Mutex<Vec<Item>>>;
 
 pub(crate) struct Recorded(Items, #[allow(dead_code, reason = "held")] DefaultGuard);
 
+/// Whether a span or event is of interest is remembered for all threads. As long as there is one
+/// subscriber alone, tracing asks that of the thread that comes by first, which may be that of
+/// a test without any; of two, it asks both.
+static SECOND: OnceLock<Dispatch> = OnceLock::new();
+
 impl Recorded {
     /// Records up to this level.
     pub(crate) fn begin(level: Level) -> Self {
+        SECOND.get_or_init(|| Dispatch::new(NoSubscriber::default()));
         let items = Items::default();
         let recorder = Recorder(items.clone()).with_filter(tracing_subscriber::filter::LevelFilter::from_level(level));
         let subscriber = tracing_subscriber::registry().with(recorder);
