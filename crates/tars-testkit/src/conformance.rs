@@ -61,7 +61,7 @@ pub use setup::{Need, Setup};
 pub use crate::conformance_suite;
 
 /// The longest that a behaviour waits for one thing to happen.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A promise that was not kept: a sentence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

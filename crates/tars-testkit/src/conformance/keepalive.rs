@@ -58,7 +58,8 @@ pub(super) async fn the_broker_is_told_of_it(setup: &Setup) -> Result<(), Failur
     options.keep_alive = KEEP_ALIVE;
     options.last_will = Some(numbered("will", 1, QoS::AtLeastOnce)?);
     let _client = Client::connect_with(setup, &options, SessionState::new()).await?;
-    // Neither its PINGREQ nor the end of its socket comes through.
+    // Neither its PINGREQ nor the end of its socket comes through. Below a WebSocket, Mosquitto
+    // waits some seconds for the end of that before it publishes the will.
     link.hold(Direction::ToBroker, true);
     let got = listener.take().await?;
     ensure!(got.topic == topic("will")?, "in place of the will came {got:?}");
