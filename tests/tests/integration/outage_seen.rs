@@ -2,13 +2,15 @@
 //! were late and not lost.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use metrics::set_default_local_recorder;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use tars_mqtt::{Adapter, State};
 use tars_testkit::mosquitto::Mosquitto;
+use tracing::Dispatch;
+use tracing::subscriber::NoSubscriber;
 
 use crate::support::traffic::{Ledger, Traffic};
 use crate::support::{config, connected_with, started, within};
@@ -40,8 +42,14 @@ const STORY: [&str; 8] = [
     "INFO what waited for the connection is settled client_id=svc",
 ];
 
+/// Whether an event is of interest is remembered for all threads. As long as there is one
+/// subscriber alone, tracing asks that of the thread that comes by first, which may be that of
+/// a test without any; of two, it asks both.
+static SECOND: OnceLock<Dispatch> = OnceLock::new();
+
 /// On one thread, which is that of the log and of the recorder.
 async fn a_restart_under_traffic(adapter: Adapter) {
+    SECOND.get_or_init(|| Dispatch::new(NoSubscriber::default()));
     let log = Log::default();
     let lines = log.clone();
     let subscriber = tracing_subscriber::fmt()

@@ -3,7 +3,7 @@
 mod document;
 #[cfg(feature = "metrics")]
 mod metrics;
-mod recorded;
+pub(crate) mod recorded;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -35,6 +35,7 @@ impl Warnings {
             .with_ansi(false)
             .with_writer(move || Lines(lines.clone()))
             .finish();
+        crate::observability::recorded::ask_every_thread();
         Self(text, tracing::subscriber::set_default(subscriber))
     }
 

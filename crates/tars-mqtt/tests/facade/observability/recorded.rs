@@ -40,12 +40,15 @@ pub(crate) struct Recorded(Items, #[allow(dead_code, reason = "held")] DefaultGu
 /// Whether a span or event is of interest is remembered for all threads. As long as there is one
 /// subscriber alone, tracing asks that of the thread that comes by first, which may be that of
 /// a test without any; of two, it asks both.
-static SECOND: OnceLock<Dispatch> = OnceLock::new();
+pub(crate) fn ask_every_thread() {
+    static SECOND: OnceLock<Dispatch> = OnceLock::new();
+    SECOND.get_or_init(|| Dispatch::new(NoSubscriber::default()));
+}
 
 impl Recorded {
     /// Records up to this level.
     pub(crate) fn begin(level: Level) -> Self {
-        SECOND.get_or_init(|| Dispatch::new(NoSubscriber::default()));
+        ask_every_thread();
         let items = Items::default();
         let recorder = Recorder(items.clone()).with_filter(tracing_subscriber::filter::LevelFilter::from_level(level));
         let subscriber = tracing_subscriber::registry().with(recorder);
