@@ -288,13 +288,19 @@ impl Drop for Inner {
 mod tests {
     use super::*;
 
-    async fn line() -> (TcpStream, TcpStream, Line) {
+    /// The broker's end, and a line that paho has not dialled yet.
+    async fn opened() -> (TcpStream, SocketAddr, Dialling, Line) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
         let to_broker = TcpStream::connect(listener.local_addr().expect("bound")).await;
-        let (mut broker, _) = listener.accept().await.expect("accepted");
+        let (broker, _) = listener.accept().await.expect("accepted");
         let shared = Arc::new(Shared::new("mqtt://h:1".into()));
         let opened = open(to_broker.expect("connected").into(), shared, 1_000).await;
-        let (address, _, line) = opened.expect("opened");
+        let (address, dialling, line) = opened.expect("opened");
+        (broker, address, dialling, line)
+    }
+
+    async fn line() -> (TcpStream, TcpStream, Line) {
+        let (mut broker, address, _, line) = opened().await;
         let mut paho = TcpStream::connect(address).await.expect("connected");
         let (connack, pingreq) = ([0x20, 2, 0, 0], [0xc0, 0]);
         let mut buffer = [0; 4];
@@ -308,19 +314,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_is_kept_until_paho_has_done_with_dialling() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
-        let to_broker = TcpStream::connect(listener.local_addr().expect("bound")).await;
-        let shared = Arc::new(Shared::new("mqtt://h:1".into()));
-        let opened = open(to_broker.expect("connected").into(), shared, 1_000).await;
-        let (address, dialling, line) = opened.expect("opened");
-        let Line { stop, task, .. } = &mut { line };
-        stop.take().expect("not stopped").send(()).expect("it listens");
+        let (_broker, address, dialling, mut line) = opened().await;
+        line.cut();
         // Nobody else gets the port, and who comes late is let go.
         let mut late = TcpStream::connect(address).await.expect("connected");
         assert!(matches!(late.read(&mut [0; 1]).await, Ok(0) | Err(_)));
         assert!(TcpListener::bind(address).await.is_err());
         drop(dialling);
-        task.await.expect("it ends");
+        (&mut line.task).await.expect("it ends");
         assert!(TcpStream::connect(address).await.is_err());
     }
 

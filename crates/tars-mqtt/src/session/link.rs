@@ -92,6 +92,12 @@ impl Online {
         }
     }
 
+    /// Closes it from this side.
+    fn leave(&mut self) {
+        self.connection.close();
+        self.gone = true;
+    }
+
     /// Hands a message over; `None` when it has to wait for room.
     fn publish(&mut self, message: Message) -> Option<Result<Receipt, Error>> {
         let qos = message.qos;
@@ -316,8 +322,7 @@ impl Session {
                     }
                 }
                 if let Phase::Online(online) = &mut self.phase {
-                    online.connection.close();
-                    online.gone = true;
+                    online.leave();
                 }
             }
         }
@@ -402,8 +407,7 @@ impl Session {
                 let client_id = &self.shared.config.client_id;
                 tracing::warn!(%client_id, "three heartbeats in a row failed: the link is given up");
                 online.given_up = true;
-                online.connection.close();
-                online.gone = true;
+                online.leave();
             }
         }
     }
