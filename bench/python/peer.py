@@ -7,6 +7,7 @@ does (bench/src/peer/mod.rs): `ready`, `go`, `done`, `end`, and a report.
 import asyncio
 import itertools
 import json
+import math
 import sys
 import time
 import uuid
@@ -82,7 +83,8 @@ async def publish(client: aiomqtt.Client, job: dict[str, Any], report: dict[str,
 async def subscribe(client: aiomqtt.Client, job: dict[str, Any], report: dict[str, Any]) -> None:
     report["sum"] = 0
     async for message in client.messages:
-        envelope = Envelope.model_validate(orjson.loads(message.payload))
+        # A fifth faster than by way of orjson; for writing orjson is.
+        envelope = Envelope.model_validate_json(message.payload)
         report["count"] += 1
         report["sum"] += envelope.data.n
         if report["count"] == job["messages"]:
@@ -94,8 +96,13 @@ async def main() -> None:
     identifier = f"{job['topic'].replace('/', '-')}-{job['side']}"
     side = {"publish": publish, "subscribe": subscribe}[job["side"]]
     report: dict[str, Any] = {"count": 0, "sum": None, "first": 0}
+    # Without a time limit, for which asyncio would set a timer a publish: that takes a fifth of the CPU time.
     async with aiomqtt.Client(
-        "127.0.0.1", job["port"], identifier=identifier, max_inflight_messages=job["window"]
+        "127.0.0.1",
+        job["port"],
+        identifier=identifier,
+        timeout=math.inf,
+        max_inflight_messages=job["window"],
     ) as client:
         client.pending_calls_threshold = job["window"] + 10
         if job["side"] == "subscribe":

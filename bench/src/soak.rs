@@ -1,55 +1,91 @@
 //! Steady traffic and a link that is cut again and again: memory, tasks and open files stay flat,
-//! and nothing is lost.
+//! nothing is lost, and with deduplication on nothing is handled twice.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use tars_mqtt::{Client, Config, Envelope, Error, QoS, State};
+use anyhow::{Context as _, Result, ensure};
+use tars_mqtt::{Client, Config, Envelope, Error, QoS, Receipt, State};
 use tars_testkit::mosquitto::Mosquitto;
 use tars_testkit::proxy::Proxy;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{MissedTickBehavior, timeout};
 
 use crate::clock;
 use crate::event::{EVENT_TYPE, Transcript};
-use crate::harness::quiet;
+use crate::harness::{median, quiet};
 
 /// Events a second.
 const RATE: u32 = 500;
-/// Between two cuts.
-const CUT: Duration = Duration::from_secs(10);
-/// Lines of the table.
-const SAMPLES: u32 = 20;
-/// How much more the last third may have than the second.
+/// Between a sample and a cut, and a cut and a sample.
+const STEP: Duration = Duration::from_secs(5);
+/// Until everything has been allocated once: the deduplication holds as much as it may after 20 s.
+const WARM_UP: Duration = Duration::from_secs(60);
+/// Enough for samples in both halves behind the warm-up.
+const SHORTEST: Duration = Duration::from_secs(100);
+/// A client that is not connected again after so long has given up.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How many times the memory of the first half the second may have.
 const GROWTH: f64 = 1.05;
+/// Tasks and files that may be there by chance, such as a beat under way.
+const BY_CHANCE: f64 = 2.0;
 
+/// At a moment when both clients are connected and no publish is under way.
+#[derive(Debug)]
 struct Sample {
-    resident: f64,
-    tasks: usize,
+    at: Duration,
+    /// Resident, in MiB.
+    memory: f64,
+    tasks: f64,
+    files: f64,
 }
 
-type Seen = Arc<Mutex<HashSet<u64>>>;
+/// The events that the handler has not seen yet, and those that it has seen twice.
+#[derive(Debug, Default)]
+struct Tally {
+    awaited: Mutex<HashSet<u64>>,
+    twice: AtomicU64,
+}
 
-/// Runs it for so long, prints a table, and says whether all stayed flat and nothing was lost.
+impl Tally {
+    fn published(&self, n: u64) {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner).insert(n);
+    }
+
+    fn handled(&self, n: u64) {
+        if !self.awaited.lock().unwrap_or_else(PoisonError::into_inner).remove(&n) {
+            self.twice.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn left(&self) -> usize {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+/// Runs it for so long, says each minute how it goes, and whether all stayed flat and nothing was
+/// lost.
 ///
 /// # Errors
-/// Where broker or clients cannot start.
+/// Where the time is too short to tell growth from warming up, broker or clients cannot start, or a
+/// client does not come back.
 pub async fn run(time: Duration) -> Result<bool> {
+    ensure!(
+        time >= SHORTEST,
+        "a soak takes {:.1} minutes at least: the first minute is for warming up",
+        minutes(SHORTEST)
+    );
     let mut broker = quiet(Mosquitto::builder()).start().await?;
     let proxy = Proxy::start(SocketAddr::from((Ipv4Addr::LOCALHOST, broker.port()))).await?;
-    let seen = Seen::default();
+    let tally = Arc::new(Tally::default());
     let publisher = connected(&proxy, "soak-publisher").await?;
     let subscriber = connected(&proxy, "soak-subscriber").await?;
-    let counted = seen.clone();
-    // What is too old to be lost still is forgotten, so that the set itself stays small.
+    let counted = tally.clone();
     subscriber
         .subscribe("soak/events", move |event: Envelope<Transcript>| {
-            counted
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&event.data.n);
+            counted.handled(event.data.n);
             async {}
         })
         .qos(QoS::AtLeastOnce)
@@ -61,21 +97,24 @@ pub async fn run(time: Duration) -> Result<bool> {
         .respond("soak/request", "soak/reply", "soak.reply", echo)
         .await?;
 
-    println!("| minute | resident MiB | tasks | open files | published | on their way | cuts |");
-    println!("|---:|---:|---:|---:|---:|---:|---:|");
+    println!(
+        "For {:.1} minutes {RATE} events at QoS 1 and five requests a second; every {} seconds all links are cut.",
+        minutes(time),
+        2 * STEP.as_secs()
+    );
     let begin = Instant::now();
-    let (mut samples, mut cuts, mut published) = (Vec::new(), 0, 0);
+    let (mut samples, mut steps, mut published) = (Vec::new(), 0, 0);
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / RATE);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut transcript, mut receipts) = (Transcript::of_size(500), std::collections::VecDeque::new());
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let (mut transcript, mut receipts) = (Transcript::of_size(500), VecDeque::new());
     while begin.elapsed() < time {
         ticks.tick().await;
         transcript.n = published;
-        seen.lock().unwrap_or_else(PoisonError::into_inner).insert(published);
+        tally.published(published);
         let publish = publisher.publish_event("soak/events", EVENT_TYPE, &transcript);
         receipts.push_back(publish.qos(QoS::AtLeastOnce).accepted().await?);
         published += 1;
-        if receipts.len() > 500
+        if receipts.len() > RATE as usize
             && let Some(oldest) = receipts.pop_front()
         {
             oldest.await?;
@@ -88,31 +127,43 @@ pub async fn run(time: Duration) -> Result<bool> {
                 .timeout(Duration::from_secs(30))
                 .await?;
         }
-        if begin.elapsed() > CUT * (cuts + 1) {
-            cuts += 1;
-            proxy.cut();
+        if begin.elapsed() < STEP * (steps + 1) {
+            continue;
         }
-        if begin.elapsed() > time / SAMPLES * (samples.len() as u32 + 1) {
-            settled(&[&publisher, &subscriber], &mut receipts).await?;
-            let sample = sample();
-            println!(
-                "| {:.1} | {:.2} | {} | {} | {published} | {} | {cuts} |",
-                begin.elapsed().as_secs_f64() / 60.0,
-                sample.resident,
-                sample.tasks,
-                clock::open_files(),
-                seen.lock().unwrap_or_else(PoisonError::into_inner).len(),
-            );
+        steps += 1;
+        if steps % 2 == 0 {
+            proxy.cut();
+        } else {
+            settle(&[&publisher, &subscriber], &mut receipts).await?;
+            let sample = sample(begin.elapsed());
+            // Six steps before and six behind it make a minute.
+            if steps % 12 == 11 {
+                println!(
+                    "minute {}: {published} events, {} of them not handled yet; {} cuts; {:.1} MiB, \
+                     {} tasks, {} open files",
+                    steps.div_ceil(12),
+                    tally.left(),
+                    steps / 2,
+                    sample.memory,
+                    sample.tasks,
+                    sample.files,
+                );
+            }
             samples.push(sample);
         }
     }
-    settled(&[&publisher, &subscriber], &mut receipts).await?;
-    let lost = all_handled(&seen).await;
+    settle(&[&publisher, &subscriber], &mut receipts).await?;
+    all_handled(&tally).await;
     publisher.shutdown().await;
     subscriber.shutdown().await;
     proxy.stop().await;
     broker.stop().await?;
-    Ok(verdict(&samples, published, lost, cuts))
+    let is_flat = verdict(&samples, time);
+    let (lost, twice) = (tally.left(), tally.twice.load(Ordering::Relaxed));
+    println!("  events: {published} published, {lost} lost, {twice} handled twice");
+    let is_ok = is_flat && lost == 0 && twice == 0;
+    println!("soak: {}", if is_ok { "ok" } else { "failed" });
+    Ok(is_ok)
 }
 
 async fn connected(proxy: &Proxy, client_id: &str) -> Result<Client> {
@@ -130,10 +181,12 @@ async fn connected(proxy: &Proxy, client_id: &str) -> Result<Client> {
     Ok(client)
 }
 
-/// Connected again, and nothing under way: only then samples can be compared.
-async fn settled(clients: &[&Client], receipts: &mut std::collections::VecDeque<tars_mqtt::Receipt>) -> Result<()> {
+/// Connected again, and no publish under way: only then samples can be compared.
+async fn settle(clients: &[&Client], receipts: &mut VecDeque<Receipt>) -> Result<()> {
     for client in clients {
-        client.state().until(State::Connected).await;
+        timeout(PATIENCE, client.state().until(State::Connected))
+            .await
+            .context("a client has not come back after a cut")?;
     }
     for receipt in receipts.drain(..) {
         receipt.await?;
@@ -141,38 +194,86 @@ async fn settled(clients: &[&Client], receipts: &mut std::collections::VecDeque<
     Ok(())
 }
 
-fn sample() -> Sample {
+fn sample(at: Duration) -> Sample {
     Sample {
-        resident: clock::resident() as f64 / f64::from(1 << 20),
-        tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
+        at,
+        memory: clock::resident() as f64 / f64::from(1 << 20),
+        tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks() as f64,
+        files: clock::open_files() as f64,
     }
 }
 
-/// Waits until every event has been handled. How many never were.
-async fn all_handled(seen: &Seen) -> usize {
+/// Waits until every event has been handled, for a while.
+async fn all_handled(tally: &Tally) {
     let begin = Instant::now();
-    loop {
-        let left = seen.lock().unwrap_or_else(PoisonError::into_inner).len();
-        if left == 0 || begin.elapsed() > Duration::from_secs(30) {
-            return left;
-        }
+    while tally.left() > 0 && begin.elapsed() < Duration::from_secs(30) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-fn verdict(samples: &[Sample], published: u64, lost: usize, cuts: u32) -> bool {
-    let third = samples.len() / 3;
-    let most = |samples: &[Sample]| samples.iter().map(|sample| sample.resident).fold(0.0, f64::max);
-    let tasks = |samples: &[Sample]| samples.iter().map(|sample| sample.tasks).max().unwrap_or_default();
-    let (second, last) = (&samples[third..2 * third], &samples[2 * third..]);
-    let growth = most(last) / most(second);
-    let is_flat = growth <= GROWTH && tasks(last) <= tasks(second) + 2;
+/// Compares the two halves of what came behind the warm-up.
+fn verdict(samples: &[Sample], time: Duration) -> bool {
+    let warm = WARM_UP.max(time / 3);
+    let half = warm + (time - warm) / 2;
+    let medians = |what: fn(&Sample) -> f64| {
+        [(warm, half), (half, time)].map(|(from, to)| {
+            let those = samples.iter().filter(|sample| (from..to).contains(&sample.at));
+            median(&those.map(what).collect::<Vec<f64>>())
+        })
+    };
     println!(
-        "\nsoak: {}: {published} events, {lost} lost, {cuts} cuts; memory of the last third ÷ the second {growth:.3}, \
-         tasks {} and {}",
-        if is_flat && lost == 0 { "ok" } else { "not so" },
-        tasks(second),
-        tasks(last),
+        "The first {:.1} minutes aside, first half and second half:",
+        minutes(warm)
     );
-    is_flat && lost == 0
+    let is_flat = |what: &str, [first, second]: [f64; 2], most: f64| {
+        // Nothing seen is nothing proved.
+        let is_flat = first > 0.0 && second <= most;
+        let verdict = if is_flat { "flat" } else { "NOT FLAT" };
+        println!("  {what}: {first:.1}, then {second:.1}, at most {most:.1}: {verdict}");
+        is_flat
+    };
+    let (memory, tasks) = (medians(|sample| sample.memory), medians(|sample| sample.tasks));
+    let files = medians(|sample| sample.files);
+    [
+        is_flat("MiB of memory", memory, GROWTH * memory[0]),
+        is_flat("tasks", tasks, tasks[0] + BY_CHANCE),
+        is_flat("open files", files, files[0] + BY_CHANCE),
+    ]
+    .iter()
+    .all(|flat| *flat)
+}
+
+fn minutes(time: Duration) -> f64 {
+    time.as_secs_f64() / 60.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ten minutes, with so much more of each from sample to sample.
+    fn samples(memory: f64, tasks: f64, files: f64) -> Vec<Sample> {
+        let sample = |step: u32| Sample {
+            at: STEP * (2 * step + 1),
+            memory: 10.0 + memory * f64::from(step),
+            tasks: 30.0 + tasks * f64::from(step),
+            files: 20.0 + files * f64::from(step),
+        };
+        (0..60).map(sample).collect()
+    }
+
+    #[test]
+    fn what_grows_is_seen_and_the_warm_up_is_not() {
+        let ten = Duration::from_secs(600);
+        assert!(verdict(&samples(0.0, 0.0, 0.0), ten));
+        assert!(!verdict(&samples(0.05, 0.0, 0.0), ten));
+        assert!(!verdict(&samples(0.0, 0.2, 0.0), ten));
+        assert!(!verdict(&samples(0.0, 0.0, 0.2), ten));
+        let mut cold = samples(0.0, 0.0, 0.0);
+        for sample in &mut cold[..19] {
+            sample.memory = 5.0;
+        }
+        assert!(verdict(&cold, ten));
+        assert!(!verdict(&[], ten));
+    }
 }

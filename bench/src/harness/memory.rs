@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::process::Spawner;
 use super::results::{Bound, Figure, Goal, Measure};
 use super::statistics::median;
-use super::{Plan, ROUNDS, broker, say, traffic};
+use super::{Plan, broker, say, traffic};
 use crate::peer::{Job, Peer, Side};
 
 const MIB: f64 = (1 << 20) as f64;
@@ -14,7 +14,7 @@ pub(super) async fn run(plan: &Plan, spawner: &Spawner) -> Result<Measure> {
     let mut measure = Measure::new("B9", "Memory, resident");
     let mut broker = broker().start().await?;
     let (mut bare, mut idle) = (Vec::new(), Vec::new());
-    for round in 0..ROUNDS {
+    for round in 0..plan.rounds() {
         for (peer, series) in [(Peer::Limit, &mut bare), (Peer::Ours, &mut idle)] {
             let job = Job {
                 peer,
@@ -48,40 +48,40 @@ pub(super) async fn run(plan: &Plan, spawner: &Spawner) -> Result<Measure> {
     ));
 
     let job = Job {
-        qos: 0,
+        qos: 1,
         messages: plan.messages(1_000_000),
         topic: "bench/long".to_owned(),
         ..traffic::job(broker.port())
     };
-    let (publisher, subscriber) = traffic::both(spawner, &job).await?;
-    if let Some(lost) = traffic::lost(&job, &publisher, &subscriber) {
-        measure.notes.push(format!("No figure for the long run: {lost}."));
-    } else {
-        for (who, report) in [("publisher", publisher), ("subscriber", subscriber)] {
-            let tenths: Vec<f64> = report
-                .resident_on_the_way
-                .iter()
-                .map(|bytes| *bytes as f64 / MIB)
-                .collect();
-            // After the first three tenths everything has been allocated once.
-            let (early, late) = (median(&tenths[2..5]), median(&tenths[7..]));
-            say(
-                "B9",
-                &format!(
-                    "{who} over {} messages: {early:.2} MiB, then {late:.2} MiB",
-                    job.messages
-                ),
-            );
-            measure.figures.push(Figure::new(
-                format!("{} messages, after each tenth", job.messages),
-                who,
-                "MiB",
-                tenths,
-            ));
-            let what = format!("{who}: last tenths ÷ third to fifth");
-            measure
-                .goals
-                .push(Goal::new(what, Bound::AtMost(1.05), vec![late / early]));
+    match traffic::both(spawner, &job).await? {
+        Err(lost) => measure.notes.push(format!("No figure for the long run: {lost}.")),
+        Ok((publisher, subscriber)) => {
+            for (who, report) in [("publisher", publisher), ("subscriber", subscriber)] {
+                let tenths: Vec<f64> = report
+                    .resident_on_the_way
+                    .iter()
+                    .map(|bytes| *bytes as f64 / MIB)
+                    .collect();
+                // After the first three tenths everything has been allocated once.
+                let (early, late) = (median(&tenths[2..5]), median(&tenths[7..]));
+                say(
+                    "B9",
+                    &format!(
+                        "{who} over {} messages: {early:.2} MiB, then {late:.2} MiB",
+                        job.messages
+                    ),
+                );
+                measure.figures.push(Figure::new(
+                    format!("{} messages, after each tenth", job.messages),
+                    who,
+                    "MiB",
+                    tenths,
+                ));
+                let what = format!("{who}: last tenths ÷ third to fifth");
+                measure
+                    .goals
+                    .push(Goal::new(what, Bound::AtMost(1.05), vec![late / early]));
+            }
         }
     }
 

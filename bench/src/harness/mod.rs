@@ -20,6 +20,7 @@ use tars_testkit::mosquitto::{Mosquitto, MosquittoBuilder};
 
 use self::process::Spawner;
 use self::results::{Measure, Results};
+pub(crate) use self::statistics::median;
 
 /// All measures, in the order in which they are run.
 pub const MEASURES: [&str; 12] = [
@@ -29,7 +30,7 @@ pub const MEASURES: [&str; 12] = [
 /// What to run and where to write.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Fewer messages; the same rounds.
+    /// Fewer messages and rounds.
     pub quick: bool,
     /// These measures; all, if empty.
     pub only: Vec<String>,
@@ -44,14 +45,16 @@ impl Plan {
         self.only.is_empty() || self.only.iter().any(|only| only == measure)
     }
 
-    /// `full` messages, or a tenth in the quick form.
+    /// `full` messages, or a fifth in the quick form.
     fn messages(&self, full: u64) -> u64 {
-        if self.quick { full / 10 } else { full }
+        if self.quick { full / 5 } else { full }
+    }
+
+    /// Of so many rounds, in which the peers take turns, a figure is the median.
+    fn rounds(&self) -> usize {
+        if self.quick { 5 } else { 9 }
     }
 }
-
-/// Each figure is the median of so many rounds, in which the peers take turns.
-const ROUNDS: usize = 5;
 
 /// Runs the plan, writes what came out, and prints it.
 ///
@@ -117,12 +120,19 @@ fn write(results: &Results, folder: &Path) -> Result<()> {
 /// # Errors
 /// Where a file cannot be written.
 pub fn render(results: &Results, folder: &Path) -> Result<()> {
-    let plots = plot::all(results);
-    for (name, svg) in &plots {
-        std::fs::write(folder.join(name), svg)?;
+    for (name, content) in files(results) {
+        let path = folder.join(name);
+        std::fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    let page = table::page(results, plots.iter().map(|(name, _)| name.as_str()));
-    Ok(std::fs::write(folder.join("benchmarks.md"), page)?)
+    Ok(())
+}
+
+/// The plots and the page: name and content.
+fn files(results: &Results) -> Vec<(String, String)> {
+    let mut files = plot::all(results);
+    let page = table::page(results, files.iter().map(|(name, _)| name.as_str()));
+    files.push(("benchmarks.md".to_owned(), page));
+    files
 }
 
 /// Progress.
@@ -143,4 +153,20 @@ pub fn quiet(broker: MosquittoBuilder) -> MosquittoBuilder {
     ["none", "notice", "warning", "error"]
         .into_iter()
         .fold(broker, |broker, kind| broker.config_line(format!("log_type {kind}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_made_from_its_figures_and_chapters() {
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+        let read = |name: &str| std::fs::read_to_string(docs.join(name)).expect(name);
+        let results = serde_json::from_str(&read("benchmarks.json")).expect("results");
+        for (name, content) in files(&results) {
+            let is_so = read(&name) == content;
+            assert!(is_so, "{name} is not up to date: `cargo run -p tars-bench -- render`");
+        }
+    }
 }

@@ -7,14 +7,14 @@ use anyhow::{Context as _, Result};
 use tars_contracts::{Data, Envelope, TopicFilter, TopicName, fresh_id, unix_now, write_envelope};
 use tars_mqtt::internals::{Handled, MessageKey, Routes};
 
+use super::Plan;
 use super::micro::{call, nanoseconds_in_turn};
 use super::results::{Bound, Figure, Goal, Measure};
-use super::{Plan, ROUNDS};
 use crate::clock;
 use crate::event::{EVENT_TYPE, Plain, Transcript};
 
 /// More than elsewhere: they are short.
-const TURNS: usize = 3 * ROUNDS;
+const TURNS: usize = 15;
 
 /// Sizes of `data`, in bytes.
 const SIZES: [usize; 3] = [200, 2_000, 200_000];

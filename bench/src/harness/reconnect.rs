@@ -4,16 +4,16 @@ use anyhow::Result;
 
 use super::process::Spawner;
 use super::results::{Bound, Figure, Goal, Measure};
-use super::{Plan, ROUNDS, broker, say, traffic};
+use super::{Plan, broker, say, traffic};
 use crate::peer::{Job, Side};
 
-pub(super) async fn run(_: &Plan, spawner: &Spawner) -> Result<Measure> {
+pub(super) async fn run(plan: &Plan, spawner: &Spawner) -> Result<Measure> {
     let mut measure = Measure::new(
         "B10",
         "Reconnect: until all is restored and a message handled, without the delay before the attempt",
     );
     let mut series: Vec<(u64, Vec<f64>)> = [1, 100, 1_000].map(|count| (count, Vec::new())).into();
-    for round in 0..ROUNDS {
+    for round in 0..plan.rounds() {
         for (subscriptions, rounds) in &mut series {
             let mut broker = broker().persistence(true).start().await?;
             let job = Job {

@@ -84,14 +84,19 @@ pub enum Bound {
 }
 
 impl Figure {
-    /// With its rounds.
+    /// With those of its rounds that have a number.
     pub fn new(what: impl Into<String>, who: impl Into<String>, unit: &str, rounds: Vec<f64>) -> Self {
         Self {
             what: what.into(),
             who: who.into(),
             unit: unit.to_owned(),
-            rounds,
+            rounds: finite(rounds),
         }
+    }
+
+    /// How many times the one series is the other, round by round.
+    pub fn ratio(what: impl Into<String>, who: impl Into<String>, over: &[f64], under: &[f64]) -> Self {
+        Self::new(what, who, "×", ratios(over, under))
     }
 
     /// The median of its rounds.
@@ -102,19 +107,18 @@ impl Figure {
 }
 
 impl Goal {
-    /// For these rounds.
+    /// For those of these rounds that have a number.
     pub fn new(what: impl Into<String>, bound: Bound, rounds: Vec<f64>) -> Self {
         Self {
             what: what.into(),
             bound,
-            rounds,
+            rounds: finite(rounds),
         }
     }
 
     /// For the ratio of two series, round by round.
     pub fn ratio(what: impl Into<String>, bound: Bound, over: &[f64], under: &[f64]) -> Self {
-        let ratios = over.iter().zip(under).map(|(over, under)| over / under);
-        Self::new(what, bound, ratios.collect())
+        Self::new(what, bound, ratios(over, under))
     }
 
     /// What counts.
@@ -135,6 +139,15 @@ impl Goal {
                 Bound::AtMost(bound) => self.value() <= bound,
             }
     }
+}
+
+/// A round in which something was lost is not a number.
+fn finite(rounds: Vec<f64>) -> Vec<f64> {
+    rounds.into_iter().filter(|value| value.is_finite()).collect()
+}
+
+fn ratios(over: &[f64], under: &[f64]) -> Vec<f64> {
+    over.iter().zip(under).map(|(over, under)| over / under).collect()
 }
 
 impl Measure {

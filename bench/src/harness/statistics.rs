@@ -11,7 +11,7 @@ pub(super) fn quantile(values: &[f64], fraction: f64) -> f64 {
 }
 
 /// The middle value; of an even number the mean of both.
-pub(super) fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     match sorted.len() {

@@ -67,10 +67,9 @@ pub(super) fn page<'a>(results: &Results, plots: impl Iterator<Item = &'a str>) 
     };
     let _ = writeln!(
         out,
-        "Measured on {}, in {:.0} minutes ({form}), on {} with {} cores and {} GiB of memory; load {:.1} at the \
-         beginning, {:.1} at the end. {}.\n",
+        "Measured on {} ({form}), on {} with {} cores and {} GiB of memory; load {:.1} at the beginning, {:.1} at \
+         the end. {}.\n",
         date(results.date),
-        results.took,
         results.processor.trim(),
         results.cores,
         results.memory,
@@ -97,8 +96,17 @@ pub(super) fn page<'a>(results: &Results, plots: impl Iterator<Item = &'a str>) 
         out += &of_measure(measure);
     }
     out.truncate(out.trim_end().len());
-    out.push('\n');
+    let _ = writeln!(out, "\n\nThe last run took {}.", duration(results.took));
     out
+}
+
+/// In minutes from two on, below in seconds.
+fn duration(minutes: f64) -> String {
+    match (60.0 * minutes).round() {
+        1.0 => "1 second".to_owned(),
+        seconds if seconds < 120.0 => format!("{seconds} seconds"),
+        _ => format!("{minutes:.0} minutes"),
+    }
 }
 
 fn bound(bound: Bound) -> String {
@@ -180,6 +188,18 @@ mod tests {
             (0.0, "0"),
         ] {
             assert_eq!(number(value), text);
+        }
+    }
+
+    #[test]
+    fn a_duration_is_counted_in_what_suits_it() {
+        for (seconds, text) in [
+            (1.0, "1 second"),
+            (45.0, "45 seconds"),
+            (119.4, "119 seconds"),
+            (120.0, "2 minutes"),
+        ] {
+            assert_eq!(duration(seconds / 60.0), text);
         }
     }
 

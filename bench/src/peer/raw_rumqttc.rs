@@ -23,7 +23,7 @@ pub(super) async fn run(job: &Job) -> Result<()> {
     }
 }
 
-fn qos(job: &Job) -> QoS {
+pub(super) fn qos(job: &Job) -> QoS {
     if job.qos == 0 {
         QoS::AtMostOnce
     } else {
