@@ -1,10 +1,11 @@
 //! The inside, for the project's own benchmarks, behind the feature `bench-internals`. No part of
 //! the API: it may change in any release.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tars_contracts::{TopicFilter, TopicName};
-use tars_ports::{Message, Receipt, Settled};
+use tars_ports::{Connection, Message, Receipt};
 use tokio::time::Instant;
 
 use crate::dispatch::Key;
@@ -66,29 +67,19 @@ impl Handled {
 }
 
 /// Publishes that are not settled.
-pub struct Unsettled(Outbox);
+pub struct Unsettled(Arc<Outbox>);
 
 impl Unsettled {
-    /// Bounded in messages; in bytes by 64 MiB.
+    /// Bounded in messages; in bytes by 64 MiB. All that the window allows goes to the connection.
     #[must_use]
-    pub fn new(max_messages: usize) -> Self {
-        Self(Outbox::new(max_messages, 64 << 20, std::sync::Arc::default()))
+    pub fn new(max_messages: usize, window: u16, connection: Arc<dyn Connection>) -> Self {
+        let outbox = Outbox::new(max_messages, 64 << 20, window, Arc::default());
+        outbox.open(connection);
+        Self(outbox)
     }
 
     /// Takes a message in, if there is room.
     pub fn append(&self, message: Message, now: Instant) -> Option<Receipt> {
         self.0.try_append(message, now + Duration::from_secs(30)).ok()
-    }
-
-    /// Hands the next one to nobody, and says which.
-    pub fn send(&self) -> Option<u64> {
-        let message = self.0.next()?;
-        self.0.tried(message.key);
-        Some(message.key)
-    }
-
-    /// The broker has it.
-    pub fn settle(&self, key: u64) {
-        self.0.settle(key, Ok(Settled::default()));
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) capabilities: Capabilities,
     pub(crate) stats: Arc<Counters>,
-    pub(crate) outbox: Outbox,
+    pub(crate) outbox: Arc<Outbox>,
     pub(crate) work: Arc<Work>,
     pub(crate) replies: Replies,
     /// How many connections had their subscriptions restored.
@@ -53,7 +53,12 @@ impl Shared {
         let stats = Arc::new(Counters::new(&config.client_id));
         stats.metrics.state(State::Created);
         Self {
-            outbox: Outbox::new(config.outbox_messages, config.outbox_bytes, stats.clone()),
+            outbox: Outbox::new(
+                config.outbox_messages,
+                config.outbox_bytes,
+                config.max_inflight,
+                stats.clone(),
+            ),
             work: Arc::new(Work::new(&config.client_id)),
             replies: Replies::default(),
             restored: watch::Sender::new(0),

@@ -4,13 +4,11 @@ use std::future::pending;
 use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tars_ports::{Connected, Connection, Error, Incoming, QoS, Refused, Settled};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::link::{Flight, Online, Phase};
+use super::link::{Online, Phase};
 use super::subscriptions::Step;
 use super::{Command, Session};
 use crate::service::health::Health;
@@ -33,8 +31,6 @@ pub(super) enum Event {
     Arrived(Option<Incoming>),
     /// The broker answered, or not, what was asked last.
     Exchanged(Step, Answer),
-    /// A publish in flight has settled.
-    Settled(Flight),
     /// The health status in flight has settled.
     HealthSettled(Result<Settled, Error>),
     /// One of the times in [`Session::next_wake`] has come.
@@ -103,7 +99,6 @@ impl Online {
             connection,
             inbound,
             gone: has_gone,
-            in_flight,
             exchange,
             room,
             ..
@@ -117,7 +112,6 @@ impl Online {
                     *has_gone = true;
                     Event::Progress
                 })),
-                pin!(settled(in_flight)),
                 pin!(async {
                     let (step, answer) = ready_or_never(exchange).await;
                     *exchange = None;
@@ -131,13 +125,6 @@ impl Online {
                 pin!(health_settled(health).map(Event::HealthSettled)),
             ])
             .await
-    }
-}
-
-async fn settled(in_flight: &mut FuturesUnordered<BoxFuture<'static, Flight>>) -> Event {
-    match in_flight.next().await {
-        Some(flight) => Event::Settled(flight),
-        None => pending().await,
     }
 }
 

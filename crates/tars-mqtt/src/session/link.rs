@@ -4,12 +4,10 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tars_contracts::{Heartbeat as Beat, TopicFilter};
 use tars_ports::{
-    Connected, Connection, Delivery, Error, ErrorKind, Inbound, Incoming, Message, QoS, Receipt, Settled,
-    TryPublishError,
+    Connected, Connection, Delivery, Error, ErrorKind, Inbound, Incoming, Message, QoS, Receipt, TryPublishError,
 };
 use tokio::time::Instant;
 
@@ -33,18 +31,6 @@ pub(super) enum Phase {
     Online(Box<Online>),
 }
 
-/// How a publish in flight ended.
-pub(super) struct Flight {
-    sequence: u64,
-    qos: QoS,
-    result: Result<Settled, Error>,
-}
-
-/// Unsettled QoS 2 publishes at one time; nothing passes them at the bound. See
-/// [`ConnectOptions::max_inflight_qos2`](tars_ports::ConnectOptions): a Mosquitto with a
-/// full window loses what comes next.
-pub(super) const MAX_INFLIGHT_QOS2: u16 = 10;
-
 /// A live connection and what is under way on it.
 pub(super) struct Online {
     pub(super) connection: Arc<dyn Connection>,
@@ -61,8 +47,6 @@ pub(super) struct Online {
     pub(super) gone: bool,
     /// Subscriptions are restored and health is told: the outbox may go on.
     pub(super) restored: bool,
-    pub(super) in_flight: FuturesUnordered<BoxFuture<'static, Flight>>,
-    pub(super) in_flight_qos2: usize,
     pub(super) exchange: Option<BoxFuture<'static, (Step, Answer)>>,
     /// The connection was full: resolves when there may be room.
     pub(super) room: Option<BoxFuture<'static, Result<(), Error>>>,
@@ -70,8 +54,7 @@ pub(super) struct Online {
 }
 
 impl Online {
-    pub(super) fn new(connection: Arc<dyn Connection>, inbound: Inbound, resumed: Vec<(u64, Receipt)>) -> Self {
-        let in_flight_qos2 = resumed.len();
+    pub(super) fn new(connection: Arc<dyn Connection>, inbound: Inbound) -> Self {
         Self {
             connection,
             inbound,
@@ -81,11 +64,6 @@ impl Online {
             beat: None,
             gone: false,
             restored: false,
-            in_flight: resumed
-                .into_iter()
-                .map(|(sequence, receipt)| flight(sequence, QoS::ExactlyOnce, receipt))
-                .collect(),
-            in_flight_qos2,
             exchange: None,
             room: None,
             turns: Turns::default(),
@@ -105,20 +83,16 @@ impl Online {
             Ok(receipt) => Some(Ok(receipt)),
             Err(TryPublishError::Failed(error)) => Some(Err(error)),
             Err(_) => {
-                let connection = self.connection.clone();
-                self.room = Some(async move { connection.ready(qos).await }.boxed());
+                self.wait_for_room(qos);
                 None
             }
         }
     }
-}
 
-fn flight(sequence: u64, qos: QoS, receipt: Receipt) -> BoxFuture<'static, Flight> {
-    async move {
-        let result = receipt.await;
-        Flight { sequence, qos, result }
+    fn wait_for_room(&mut self, qos: QoS) {
+        let connection = self.connection.clone();
+        self.room = Some(async move { connection.ready(qos).await }.boxed());
     }
-    .boxed()
 }
 
 impl Session {
@@ -166,39 +140,16 @@ impl Session {
                 None => return,
             }
         }
-        if !std::mem::replace(&mut online.restored, true) {
+        let outbox = &self.shared.outbox;
+        if std::mem::replace(&mut online.restored, true) {
+            outbox.go_on();
+        } else {
             self.shared.restored.send_modify(|times| *times += 1);
+            outbox.open(online.connection.clone());
         }
-        let window = usize::from(self.shared.config.max_inflight);
-        while online.in_flight.len() < window && online.in_flight_qos2 < usize::from(MAX_INFLIGHT_QOS2) {
-            let Some(message) = self.shared.outbox.next() else {
-                return;
-            };
-            let (sequence, qos) = (message.key, message.qos);
-            match online.publish(message) {
-                Some(Ok(receipt)) => {
-                    self.shared.outbox.tried(sequence);
-                    online.in_flight_qos2 += usize::from(qos == QoS::ExactlyOnce);
-                    online.in_flight.push(flight(sequence, qos, receipt));
-                }
-                Some(Err(error)) if error.kind() == ErrorKind::NotConnected => {
-                    self.shared.outbox.put_back(sequence);
-                    return;
-                }
-                Some(Err(error)) => self.shared.outbox.settle(sequence, Err(error)),
-                None => {
-                    self.shared.outbox.put_back(sequence);
-                    return;
-                }
-            }
+        if let Some(qos) = outbox.waits_for_room() {
+            online.wait_for_room(qos);
         }
-    }
-
-    pub(super) fn settled(&mut self, flight: Flight) {
-        if let Phase::Online(online) = &mut self.phase {
-            online.in_flight_qos2 -= usize::from(flight.qos == QoS::ExactlyOnce);
-        }
-        self.shared.outbox.settle(flight.sequence, flight.result);
     }
 
     /// Takes in what came, and what else is there already, up to a batch.

@@ -150,6 +150,7 @@ impl Session {
                 return report;
             }
             self.advance();
+            self.shared.outbox.watch(self.drain.is_some() || self.outage.is_some());
             self.tell_readiness();
             self.complain();
             self.say_caught_up();
@@ -176,7 +177,6 @@ impl Session {
             Event::Attempted(Err(error)) => self.attempt_failed(error),
             Event::Arrived(incoming) => return self.arrived(incoming).await,
             Event::Exchanged(step, result) => self.exchanged(step, result),
-            Event::Settled(settled) => self.settled(settled),
             Event::HealthSettled(result) => {
                 if let Some(health) = &mut self.health {
                     health.settled(result);

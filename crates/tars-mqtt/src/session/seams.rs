@@ -7,13 +7,13 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tars_ports::{ConnectOptions, Connected, EndReason, Ended, Error, ErrorKind, SessionState, TlsFiles};
 use tokio::sync::oneshot;
-use tokio::task::unconstrained;
 use tokio::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
 use super::Session;
-use super::link::{MAX_INFLIGHT_QOS2, Online, Phase};
+use super::link::{Online, Phase};
+use super::outbox::MAX_INFLIGHT_QOS2;
 use super::trouble::{CONTESTED, Outage};
 use crate::credentials;
 use crate::dispatch::Slot;
@@ -99,8 +99,7 @@ impl Session {
         if let Some(health) = &mut self.health {
             health.connection_began(reconnected, self.drain.is_some());
         }
-        let resumed: Vec<u64> = connected.resumed.iter().map(|(sequence, _)| *sequence).collect();
-        self.shared.outbox.rewind(&resumed);
+        self.shared.outbox.rewind(connected.resumed);
         let config = &self.shared.config;
         self.heartbeat = config.heartbeat.map(|interval| Heartbeat::new(interval, now));
         self.stable_at = Some(now + config.reconnect_max_delay);
@@ -108,11 +107,7 @@ impl Session {
             connection: connected.connection.clone(),
         };
         self.shared.live.store(Some(Arc::new(live)));
-        self.phase = Phase::Online(Box::new(Online::new(
-            connected.connection,
-            connected.inbound,
-            connected.resumed,
-        )));
+        self.phase = Phase::Online(Box::new(Online::new(connected.connection, connected.inbound)));
         self.connected_before = true;
         if self.drain.is_none() {
             self.shared.set_state(State::Connected);
@@ -184,20 +179,13 @@ impl Session {
     /// attempt is set.
     pub(super) async fn link_ended(&mut self, ended: Ended) -> Option<ShutdownReport> {
         self.shared.live.store(None);
+        self.shared.outbox.shut();
         self.heartbeat = None;
         self.count_lost(ended.unsent);
         self.carried = ended.session;
-        let Phase::Online(mut online) = std::mem::replace(&mut self.phase, Phase::Offline) else {
+        let Phase::Online(online) = std::mem::replace(&mut self.phase, Phase::Offline) else {
             return None;
         };
-        // A PUBACK may have come right before the end: what it settled is settled. Each flight
-        // is asked itself, and unconstrained: at the end of tokio's budget for one turn, those
-        // that are ready say they are not, and are not in the queue of the ready ones either.
-        for flight in std::mem::take(&mut online.in_flight) {
-            if let Some(flight) = unconstrained(flight).now_or_never() {
-                self.settled(flight);
-            }
-        }
         if let Some(health) = &mut self.health {
             health.connection_ended();
         }
