@@ -21,7 +21,8 @@ pub enum TryPublishError {
 ///
 /// # Contract
 /// - [`try_publish`](Self::try_publish) never blocks. `Ok` means the message was
-///   taken over; the [`Receipt`] says what became of it, and always settles.
+///   taken over; the [`Receipt`] says what became of it, and always settles, while no lock
+///   is held: who waits may have given [`Receipt::then`] something to do.
 /// - Messages of one QoS leave in the order in which they were taken over.
 /// - The number of messages taken over and not yet settled is bounded: at the
 ///   bound the message comes back as [`TryPublishError::Full`].

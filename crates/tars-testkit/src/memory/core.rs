@@ -12,7 +12,7 @@ use std::time::Duration;
 use tars_contracts::TopicFilter;
 use tars_ports::{
     AckSequencer, Activity, ConnectOptions, EndReason, Ended, Error, ErrorKind, Fate, Message, OutboundQos2, QoS,
-    Receipt, Refused, SessionState, Settled, Settler,
+    Receipt, Refused, SessionState, Settler,
 };
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
@@ -283,13 +283,10 @@ impl Inner {
         self.control.is_empty() && self.outbox.is_empty()
     }
 
-    /// PUBACK or PUBCOMP.
-    pub(super) fn settle(&mut self, id: u16) {
-        if let Some(at) = self.inflight.iter().position(|flight| flight.id == id)
-            && let Some(flight) = self.inflight.remove(at)
-        {
-            flight.settler.settle(Ok(Settled::default()));
-        }
+    /// PUBACK or PUBCOMP. What is to be settled, without the lock.
+    pub(super) fn land(&mut self, id: u16) -> Option<Settler> {
+        let at = self.inflight.iter().position(|flight| flight.id == id)?;
+        Some(self.inflight.remove(at)?.settler)
     }
 
     /// PUBREC: answered with PUBREL, be the id known or not.
@@ -334,8 +331,8 @@ impl Inner {
         }
     }
 
-    /// The end: settles every receipt, fails every request, and says what goes on.
-    pub(super) fn end(&mut self, reason: EndReason) -> Ended {
+    /// The end: fails every request, and says what goes on, and what is to be settled without the lock.
+    pub(super) fn end(&mut self, reason: EndReason) -> (Ended, Vec<(Settler, Error)>) {
         self.ended = Some(reason.clone());
         self.activity.reading_paused = false;
         let why = |fate| {
@@ -343,11 +340,12 @@ impl Inner {
                 EndReason::Lost(error) => error.to_string(),
                 _ => "the connection was closed".to_owned(),
             };
-            Err(Error::new(ErrorKind::ConnectionLost, text).with_fate(fate))
+            Error::new(ErrorKind::ConnectionLost, text).with_fate(fate)
         };
         let mut ended = Ended::new(reason.clone());
+        let mut unsettled = Vec::new();
         for flight in self.inflight.drain(..) {
-            flight.settler.settle(why(Fate::Unknown));
+            unsettled.push((flight.settler, why(Fate::Unknown)));
             if flight.message.qos == QoS::ExactlyOnce {
                 let outbound = OutboundQos2::new(flight.id, flight.released, flight.message);
                 ended.session.outbound.push(outbound);
@@ -355,7 +353,7 @@ impl Inner {
         }
         for outgoing in self.outbox.drain(..) {
             match outgoing {
-                Outgoing::Acknowledged(_, settler) => settler.settle(why(Fate::NotSent)),
+                Outgoing::Acknowledged(_, settler) => unsettled.push((settler, why(Fate::NotSent))),
                 Outgoing::Unacknowledged(_) => ended.unsent += 1,
                 // Dropping its sender tells the caller.
                 Outgoing::Request(_) => {}
@@ -365,7 +363,7 @@ impl Inner {
         ended.session.inbound = self.received.iter().copied().collect();
         self.answers.clear();
         self.control.clear();
-        ended
+        (ended, unsettled)
     }
 
     fn inflight_qos2(&self) -> usize {

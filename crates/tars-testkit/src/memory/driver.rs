@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use tars_ports::{Delivery, EndReason, Ended, Error, ErrorKind, Message, QoS};
+use tars_ports::{Delivery, EndReason, Ended, Error, ErrorKind, Message, QoS, Settled};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -166,7 +166,16 @@ impl Driver {
                 drop(inner);
                 return self.deliver(id, dup, message);
             }
-            Packet::Puback(id) | Packet::Pubcomp(id) => inner.settle(id),
+            Packet::Puback(id) | Packet::Pubcomp(id) => {
+                let settler = inner.land(id);
+                drop(inner);
+                if let Some(settler) = settler {
+                    settler.settle(Ok(Settled::default()));
+                }
+                // A receipt that settled makes room.
+                self.core.progress.notify_waiters();
+                return Ok(());
+            }
             Packet::Pubrec(id) => inner.release(id),
             Packet::Pubrel(id) => inner.released(id),
             Packet::Suback { id, results } => inner.answered(id, results),
@@ -178,9 +187,6 @@ impl Driver {
             | Packet::Unsubscribe { .. }
             | Packet::Disconnect => {}
         }
-        drop(inner);
-        // A receipt that settled makes room.
-        self.core.progress.notify_waiters();
         Ok(())
     }
 
@@ -236,7 +242,10 @@ impl Driver {
 
     fn finish(&mut self, reason: EndReason) -> Ended {
         self.finished = true;
-        let ended = self.core.lock().end(reason);
+        let (ended, unsettled) = self.core.lock().end(reason);
+        for (settler, why) in unsettled {
+            settler.settle(Err(why));
+        }
         self.shared.change(|state| state.client_gone(self.link));
         self.core.progress.notify_waiters();
         ended

@@ -1,3 +1,5 @@
+//! The outbox on a connection that does what the test says.
+
 use std::time::Duration;
 
 use async_trait::async_trait;
