@@ -41,6 +41,24 @@ impl Scratch {
 
 /// Reads a `T`.
 pub(crate) fn parse<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ContractError> {
+    with_tape(payload, |tape| {
+        let mut reader = Deserializer::from_tape(std::mem::replace(tape, Tape(Vec::new())));
+        let read = T::deserialize(&mut reader).map_err(|error| ContractError::Deserialize {
+            reason: match error.error() {
+                ErrorType::Serde(message) => redacted(message),
+                kind => words(kind),
+            },
+        });
+        *tape = reader.into_tape();
+        read
+    })
+}
+
+/// Gives `read` the payload as a flat list of values.
+pub(crate) fn with_tape<T>(
+    payload: &[u8],
+    read: impl FnOnce(&mut Tape<'_>) -> Result<T, ContractError>,
+) -> Result<T, ContractError> {
     // Taken out, not borrowed: a `T` may read another payload while it is read.
     let mut scratch = SCRATCH.take().unwrap_or_else(Scratch::new);
     let Scratch { input, buffers, tape } = &mut *scratch;
@@ -58,17 +76,8 @@ pub(crate) fn parse<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ContractEr
                 offset: error.index(),
             },
         })
-        .and_then(|()| {
-            let mut reader = Deserializer::from_tape(filled);
-            let read = T::deserialize(&mut reader).map_err(|error| ContractError::Deserialize {
-                reason: match error.error() {
-                    ErrorType::Serde(message) => redacted(message),
-                    kind => words(kind),
-                },
-            });
-            *tape = reader.into_tape().reset();
-            read
-        });
+        .and_then(|()| read(&mut filled));
+    *tape = filled.reset();
     if payload.len() <= KEEP {
         SCRATCH.set(Some(scratch));
     }

@@ -16,6 +16,8 @@ mod envelope;
 mod error;
 #[doc(hidden)] // For who offers the trait beside a derive of their own.
 pub mod event;
+#[doc(hidden)] // For the facade, which asks what a message is the same as.
+pub mod flat;
 mod health;
 mod heartbeat;
 mod json;

@@ -134,6 +134,8 @@ impl Node {
 
     fn canonical(&self) -> String {
         match self {
+            // An integer to our reader.
+            Self::Scalar(text) if text == "-0" => "0".to_owned(),
             Self::Scalar(text) => match serde_json::from_str(text) {
                 Ok(serde_json::Value::Number(number)) if number.is_f64() => {
                     format!("f{}", number.as_f64().unwrap_or_default().to_bits())

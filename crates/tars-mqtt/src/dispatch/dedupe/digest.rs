@@ -1,261 +1,254 @@
 //! A digest of a JSON value that does not depend on the order of keys.
 //!
-//! It is made while the value is read: a scalar is a few tagged bytes, an array its
-//! elements in order, an object its entries in the order of their keys, where of a key
-//! that is there twice the last entry counts. Numbers are what a reader of JSON sees: `1`
-//! and `1.0` differ, `1e0` and `1.0` do not, and an integer beyond 64 bits is a float.
-//!
-//! A usual message is so hashed once, as a whole; only an object that has become long is
-//! replaced by its own digest, so that nesting moves no byte more often than once.
+//! It is made of the values as the reader of envelopes sees them: a scalar is a few tagged
+//! bytes, an array its elements in order, an object its entries in the order of their
+//! keys, where of a key that is there twice the last entry counts. `1` and `1.0` differ,
+//! `1e0` and `1.0` do not, `-0` is the integer 0, and an integer beyond 64 bits is a float.
 //!
 //! All hashing is SipHash under a key drawn once for the process, so nobody can choose
-//! two values that collide; a digest has 128 bits.
+//! two values that collide; a digest has 128 bits. What is hashed goes through a buffer
+//! that each thread keeps: many small writes cost several times as much as a few.
 
-use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::cell::Cell;
+use std::cmp::Ordering;
+use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 use std::sync::LazyLock;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use tars_contracts::MAX_DEPTH;
+use tars_contracts::flat::{Node, StaticNode, next};
 
 static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-/// The keyed 64-bit hash of the bytes, and of them and one more: two values as
-/// independent as under two keys.
-pub(crate) fn hash_128(bytes: &[u8]) -> [u64; 2] {
-    let mut hasher = SECRET.build_hasher();
-    // One write: many small ones cost several times as much.
-    hasher.write(bytes);
-    let first = hasher.finish();
-    hasher.write(&[0]);
-    [first, hasher.finish()]
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Ends a text. No UTF-8 has this byte, so no text is the beginning of another.
+/// Ends a text. No UTF-8 has these bytes, so no text is the beginning of another, and the end
+/// of an object is no name.
 const END: u8 = 0xff;
+const OBJECT_END: u8 = 0xfe;
 
-/// An object with more bytes is replaced by its digest.
-const LONG: usize = 512;
+/// So many bytes are hashed at once.
+const CHUNK: usize = 1024;
 
-/// Where a digest is made: the bytes of what has been read of the value, and where the
-/// entries of the objects that are being read stand in them.
-pub(crate) struct Digest {
-    bytes: Vec<u8>,
-    entries: Vec<Entry>,
-    /// Scratch for entries that come in another order than that of their keys.
-    sorted: Vec<u8>,
+/// The names of so many entries are sorted without an allocation.
+const FEW: usize = 8;
+
+/// Of an entry of an object: its length, and where it stands in the nodes.
+#[derive(Clone, Copy, Default)]
+struct Name {
+    length: usize,
+    at: usize,
 }
 
-/// Of an object: from its tag to the end of its key, and to the end of its value.
-struct Entry {
-    start: usize,
-    key_end: usize,
-    end: usize,
-}
-
-impl Entry {
-    fn key<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        &bytes[self.start..self.key_end]
+impl Name {
+    #[inline]
+    fn text<'a>(self, nodes: &[Node<'a>]) -> &'a str {
+        text(&nodes[self.at])
     }
+
+    /// Any order will do. By length is cheap, and most names are told apart by it.
+    #[inline]
+    fn order(self, other: Self, nodes: &[Node<'_>]) -> Ordering {
+        let by_length = self.length.cmp(&other.length);
+        by_length.then_with(|| self.text(nodes).cmp(other.text(nodes)))
+    }
+}
+
+/// Takes texts and values, and ends as the digest of them, in their order.
+pub(crate) struct Digest {
+    hasher: DefaultHasher,
+    /// What was not hashed yet, and how much of it there is.
+    bytes: Vec<u8>,
+    filled: usize,
 }
 
 impl Digest {
-    /// For a payload of this size; what is usual does not grow.
-    pub(crate) fn new(payload: usize) -> Self {
+    pub(crate) fn new() -> Self {
+        let mut bytes = SCRATCH.take();
+        bytes.resize(CHUNK, 0);
         Self {
-            bytes: Vec::with_capacity(payload.min(4 * 1024)),
-            entries: Vec::with_capacity(16),
-            sorted: Vec::new(),
+            hasher: SECRET.build_hasher(),
+            bytes,
+            filled: 0,
         }
     }
 
-    /// Takes a value that stands, if it is an array or an object, on this level.
-    pub(crate) fn value(&mut self, level: usize) -> Value<'_> {
-        Value { digest: self, level }
+    /// Takes a text without its end.
+    pub(crate) fn part(&mut self, text: &str) {
+        self.filled = self.put_part(self.filled, text);
     }
 
-    /// Reads an object with `read_value`, which is told where its entry begins.
-    pub(crate) fn object<'de, A: MapAccess<'de>>(
-        &mut self,
-        mut map: A,
-        mut read_value: impl FnMut(&mut Self, &mut A, usize) -> Result<(), A::Error>,
-    ) -> Result<(), A::Error> {
-        let first = self.entries.len();
-        self.bytes.push(b'{');
-        let begin = self.bytes.len();
-        loop {
-            let start = self.bytes.len();
-            self.bytes.push(b'k');
-            if map.next_key_seed(Name(self))?.is_none() {
-                self.bytes.truncate(start);
-                break;
+    pub(crate) fn text(&mut self, text: &str) {
+        self.filled = self.put_text(self.filled, text);
+    }
+
+    /// Takes the value that stands at the beginning.
+    pub(crate) fn value(&mut self, nodes: &[Node<'_>]) {
+        self.filled = self.put_value(self.filled, nodes, 0, b':');
+    }
+
+    /// The digest of all that was taken.
+    pub(crate) fn finish(mut self) -> [u64; 2] {
+        self.flush(self.filled);
+        let first = self.hasher.finish();
+        // Of the same and one byte more: as independent as under another key.
+        self.hasher.write(&[0]);
+        SCRATCH.set(self.bytes);
+        [first, self.hasher.finish()]
+    }
+
+    // How much is filled goes through all that follows as a value and comes back: through
+    // memory, each byte would wait for the one before it.
+
+    /// Puts the value that stands there. Every kind has a tag of its own, and says itself where
+    /// it ends; before the tag stands `lead`.
+    // Always: most values are no call then.
+    #[inline(always)]
+    fn put_value(&mut self, filled: usize, nodes: &[Node<'_>], at: usize, lead: u8) -> usize {
+        match nodes[at] {
+            Node::Static(StaticNode::F64(value)) => self.put_word(filled, [lead, b'd'], value.to_bits()),
+            // Small ones are usual, and need few bytes.
+            Node::Static(StaticNode::U64(value @ ..=0xff)) => self.put(filled, [lead, b'0', value as u8]),
+            Node::Static(StaticNode::U64(value)) => self.put_word(filled, [lead, b'u'], value),
+            Node::Static(StaticNode::I64(value @ ..0)) => self.put_word(filled, [lead, b'i'], value.cast_unsigned()),
+            // The others come as `U64`.
+            Node::Static(StaticNode::I64(_)) => self.put(filled, [lead, b'0', 0]),
+            Node::Static(StaticNode::Bool(value)) => self.put(filled, [lead, if value { b't' } else { b'f' }]),
+            Node::Static(StaticNode::Null) => self.put(filled, [lead, b'n']),
+            Node::String(text) => {
+                let filled = self.put(filled, [lead, b's']);
+                self.put_text(filled, text)
             }
-            let key_end = self.bytes.len();
-            read_value(self, &mut map, start)?;
-            let end = self.bytes.len();
-            self.entries.push(Entry { start, key_end, end });
-        }
-        self.sort(first, begin);
-        self.entries.truncate(first);
-        self.bytes.push(b'}');
-        if self.bytes.len() - begin > LONG {
-            let digest = hash_128(&self.bytes[begin..]);
-            self.bytes.truncate(begin - 1);
-            self.bytes.push(b'#');
-            self.word(digest[0]);
-            self.word(digest[1]);
-        }
-        Ok(())
-    }
-
-    /// Puts the entries from `first` on, whose bytes begin there, in the order of their keys.
-    fn sort(&mut self, first: usize, begin: usize) {
-        let (bytes, entries) = (&self.bytes, &mut self.entries[first..]);
-        if entries.is_sorted_by(|one, next| one.key(bytes) < next.key(bytes)) {
-            return;
-        }
-        // Stable, so that of a key that is there twice the last one stands last.
-        entries.sort_by(|one, other| one.key(bytes).cmp(other.key(bytes)));
-        self.sorted.clear();
-        for same in entries.chunk_by(|one, next| one.key(bytes) == next.key(bytes)) {
-            if let Some(last) = same.last() {
-                self.sorted.extend_from_slice(&bytes[last.start..last.end]);
+            Node::Array { count, .. } => {
+                let filled = self.put(filled, [lead, b'[']);
+                self.put_elements(filled, nodes, at + 1, at + 1 + count)
+            }
+            Node::Object { len, .. } => {
+                let filled = self.put(filled, [lead, b'{']);
+                self.put_entries(filled, nodes, at + 1, len)
             }
         }
-        self.bytes.truncate(begin);
-        self.bytes.extend_from_slice(&self.sorted);
     }
 
-    /// Whether the entry that begins there, whose value is not yet read, has this key.
-    pub(crate) fn key_is(&self, start: usize, name: &str) -> bool {
-        self.bytes[start + 1..].strip_suffix(&[END]) == Some(name.as_bytes())
-    }
-
-    /// The digest of what was read; the next one begins.
-    pub(crate) fn take(&mut self) -> [u64; 2] {
-        let digest = hash_128(&self.bytes);
-        self.bytes.clear();
-        digest
-    }
-
-    fn text(&mut self, text: &str) {
-        self.bytes.extend_from_slice(text.as_bytes());
-        self.bytes.push(END);
-    }
-
-    fn word(&mut self, word: u64) {
-        self.bytes.extend_from_slice(&word.to_le_bytes());
-    }
-}
-
-/// Takes a key's text.
-struct Name<'a>(&'a mut Digest);
-
-impl<'de> DeserializeSeed<'de> for Name<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Name<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<(), E> {
-        self.0.text(key);
-        Ok(())
-    }
-}
-
-/// Takes any value. Every kind has a tag of its own, and says itself where it ends.
-pub(crate) struct Value<'a> {
-    digest: &'a mut Digest,
-    level: usize,
-}
-
-impl Value<'_> {
-    fn tagged(self, tag: u8, word: u64) {
-        self.digest.bytes.push(tag);
-        self.digest.word(word);
-    }
-
-    /// Reading recurses once for each level, so a hostile payload must not choose how deep.
-    fn check_level<E: Error>(&self) -> Result<(), E> {
-        if self.level > MAX_DEPTH {
-            return Err(E::custom("nested too deep"));
+    fn put_elements(&mut self, mut filled: usize, nodes: &[Node<'_>], mut at: usize, end: usize) -> usize {
+        while at < end {
+            filled = self.put_value(filled, nodes, at, b',');
+            at = next(nodes, at);
         }
-        Ok(())
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Value<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Value<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
+        self.put(filled, [b']'])
     }
 
-    fn visit_unit<E>(self) -> Result<(), E> {
-        self.digest.bytes.push(b'n');
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
-        self.digest.bytes.push(if value { b't' } else { b'f' });
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        // Small ones are usual, and need few bytes.
-        match u8::try_from(value) {
-            Ok(small) => self.digest.bytes.extend_from_slice(&[b'0', small]),
-            Err(_) => self.tagged(b'u', value),
+    fn put_entries(&mut self, mut filled: usize, nodes: &[Node<'_>], begin: usize, entries: usize) -> usize {
+        let (mut few, mut many) = ([Name::default(); FEW], Vec::new());
+        let names = match few.get_mut(..entries) {
+            Some(few) => few,
+            None => {
+                many.resize(entries, Name::default());
+                &mut *many
+            }
+        };
+        let mut at = begin;
+        for name in &mut *names {
+            let length = text(&nodes[at]).len();
+            *name = Name { length, at };
+            at = next(nodes, at + 1);
         }
-        Ok(())
+        sort(names, nodes);
+        for (entry, name) in names.iter().enumerate() {
+            let overridden = |next: &Name| next.length == name.length && next.text(nodes) == name.text(nodes);
+            if !names.get(entry + 1).is_some_and(overridden) {
+                filled = self.put_part(filled, name.text(nodes));
+                filled = self.put_value(filled, nodes, name.at + 1, END);
+            }
+        }
+        self.put(filled, [OBJECT_END])
     }
 
-    // serde_json gives only negative ones as `i64`.
-    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
-        self.tagged(b'i', value.cast_unsigned());
-        Ok(())
+    #[inline]
+    fn put_text(&mut self, filled: usize, text: &str) -> usize {
+        let filled = self.put_part(filled, text);
+        self.put(filled, [END])
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
-        self.tagged(b'd', value.to_bits());
-        Ok(())
+    #[inline]
+    fn put_part(&mut self, filled: usize, text: &str) -> usize {
+        if text.len() > CHUNK {
+            self.flush(filled);
+            self.hasher.write(text.as_bytes());
+            return 0;
+        }
+        match short(text.as_bytes()) {
+            Some(word) => self.put(filled, word.to_le_bytes()) - 8 + text.len(),
+            None => self.put_bytes(filled, text.as_bytes()),
+        }
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.digest.bytes.push(b's');
-        self.digest.text(text);
-        Ok(())
+    #[inline]
+    fn put_word(&mut self, filled: usize, [lead, tag]: [u8; 2], word: u64) -> usize {
+        let mut bytes = [lead; 10];
+        bytes[1] = tag;
+        bytes[2..].copy_from_slice(&word.to_le_bytes());
+        self.put(filled, bytes)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
-        self.check_level()?;
-        self.digest.bytes.push(b'[');
-        while elements.next_element_seed(self.digest.value(self.level + 1))?.is_some() {}
-        self.digest.bytes.push(b']');
-        Ok(())
+    #[inline]
+    fn put<const N: usize>(&mut self, filled: usize, bytes: [u8; N]) -> usize {
+        self.put_bytes(filled, &bytes)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        self.check_level()?;
-        let inside = self.level + 1;
-        self.digest
-            .object(map, |digest, map, _| map.next_value_seed(digest.value(inside)))
+    /// Not more than are hashed at once.
+    #[inline]
+    fn put_bytes(&mut self, mut filled: usize, bytes: &[u8]) -> usize {
+        if filled + bytes.len() > self.bytes.len() {
+            self.flush(filled);
+            filled = 0;
+        }
+        self.bytes[filled..filled + bytes.len()].copy_from_slice(bytes);
+        filled + bytes.len()
+    }
+
+    #[cold]
+    fn flush(&mut self, filled: usize) {
+        self.hasher.write(&self.bytes[..filled]);
+    }
+}
+
+/// Stable, so that of a name that is there twice the last one stands last.
+fn sort(names: &mut [Name], nodes: &[Node<'_>]) {
+    if names.len() > 16 {
+        return names.sort_by(|one, other| one.order(*other, nodes));
+    }
+    for end in 1..names.len() {
+        let (name, mut at) = (names[end], end);
+        while at > 0 && names[at - 1].order(name, nodes).is_gt() {
+            names[at] = names[at - 1];
+            at -= 1;
+        }
+        names[at] = name;
+    }
+}
+
+/// Up to eight bytes as a word and zeros: to put those costs less than a copy of any length, and
+/// most texts are short.
+#[inline]
+fn short(bytes: &[u8]) -> Option<u64> {
+    let length = bytes.len();
+    if length > 8 {
+        None
+    } else if let (Some(begin), Some(end)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        // They overlap.
+        let end = u64::from(u32::from_le_bytes(*end)) << (8 * (length - 4));
+        Some(u64::from(u32::from_le_bytes(*begin)) | end)
+    } else {
+        Some(bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)))
+    }
+}
+
+/// Of what is a name.
+#[inline]
+fn text<'a>(node: &Node<'a>) -> &'a str {
+    match node {
+        Node::String(text) => text,
+        _ => "",
     }
 }

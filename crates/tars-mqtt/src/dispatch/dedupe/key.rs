@@ -1,17 +1,15 @@
 //! What makes two messages the same: `{type}|{id}|seq={n}` where `data.seq` is an
 //! integer (or a boolean), else `{type}|{id}|hash={digest of data}`.
 //!
-//! The payload is read once and nothing is built from it: `data` goes into a
-//! [`Digest`] as it comes.
+//! The payload is read once, by the reader of envelopes, and nothing is built from it:
+//! what counts goes into a [`Digest`] as it stands there.
 
-use std::borrow::Cow;
-use std::fmt;
+use std::collections::BTreeMap;
 
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use tars_contracts::flat::{self, FlatEnvelope, Node, StaticNode};
 
-use super::digest::{Digest, hash_128};
+use super::digest::Digest;
 
 /// Equal for messages that are the same, as long as the process lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,13 +22,7 @@ impl Key {
     /// type: unknown fields are ignored, and of a field that is there twice the last
     /// one counts.
     pub(crate) fn of(payload: &[u8]) -> Option<Self> {
-        // Its feature `float_roundtrip` makes it read the largest floats, as our reader does.
-        let mut json = serde_json::Deserializer::from_slice(payload);
-        // Its own limit ends one level above the reader's; `Value` counts instead.
-        json.disable_recursion_limit();
-        let head = json.deserialize_map(EnvelopeVisitor(payload.len())).ok()?;
-        json.end().ok()?;
-        head.key()
+        flat::read(payload, |envelope| of_envelope(&envelope, payload))?
     }
 
     /// Evenly spread bits, for a table.
@@ -44,144 +36,51 @@ impl Key {
     }
 }
 
-/// What of an envelope makes its key.
-#[derive(Default)]
-struct Head<'de> {
-    id: Option<Text<'de>>,
-    event_type: Option<Text<'de>>,
-    data: Option<Data<'de>>,
-}
-
-impl Head<'_> {
-    fn key(self) -> Option<Key> {
-        let (Text(event_type), Text(id), data) = (self.event_type?, self.id?, self.data?);
-        if event_type.is_empty() || id.is_empty() {
-            return None;
+fn of_envelope(envelope: &FlatEnvelope<'_>, payload: &[u8]) -> Option<Key> {
+    let id = envelope.id.filter(|id| !id.is_empty())?;
+    let mut digest = Digest::new();
+    digest.part(envelope.event_type);
+    digest.part("|");
+    digest.text(id);
+    // All of `data` is an object, which no `seq` is, and the digits of one are no value.
+    match seq(envelope.data) {
+        Some(seq @ Node::Static(StaticNode::U64(_) | StaticNode::I64(_) | StaticNode::Bool(_))) => {
+            digest.value(&[seq]);
         }
-        let mut bytes = Vec::with_capacity(event_type.len() + id.len() + 32);
-        bytes.extend_from_slice(event_type.as_bytes());
-        bytes.push(b'|');
-        bytes.extend_from_slice(id.as_bytes());
-        match data.seq {
-            Some(seq) => {
-                bytes.extend_from_slice(b"|seq=");
-                bytes.extend_from_slice(seq.as_bytes());
+        Some(Node::Static(StaticNode::F64(float))) if float.abs() >= BEYOND_64_BITS => match digits(payload) {
+            Some(digits) => {
+                digest.part("#");
+                digest.text(&digits);
             }
-            None => {
-                bytes.extend_from_slice(b"|hash=");
-                for half in data.hash {
-                    bytes.extend_from_slice(&half.to_le_bytes());
-                }
-            }
+            None => digest.value(envelope.data),
+        },
+        _ => digest.value(envelope.data),
+    }
+    Some(Key(digest.finish()))
+}
+
+fn seq<'a>(data: &'a [Node<'a>]) -> Option<Node<'a>> {
+    let (mut seq, mut at) = (None, 1);
+    while at < data.len() {
+        if data[at] == Node::String("seq") {
+            seq = Some(data[at + 1]);
         }
-        Some(Key(hash_128(&bytes)))
+        at = flat::next(data, at + 1);
     }
+    seq
 }
 
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+/// An integer that is read as a float is at least as far from zero.
+const BEYOND_64_BITS: f64 = 9_223_372_036_854_775_808.0;
 
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "lowercase")]
-enum Field {
-    Id,
-    Type,
-    Ts,
-    Timestamp,
-    Source,
-    Correlate,
-    Data,
-    #[serde(other)]
-    Unknown,
-}
-
-/// Of a payload of this size.
-struct EnvelopeVisitor(usize);
-
-impl<'de> Visitor<'de> for EnvelopeVisitor {
-    type Value = Head<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an envelope")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut head = Head::default();
-        let mut digest = Digest::new(self.0);
-        while let Some(field) = map.next_key()? {
-            match field {
-                Field::Id => head.id = map.next_value()?,
-                Field::Type => head.event_type = map.next_value()?,
-                Field::Data => head.data = Some(map.next_value_seed(DataSeed(&mut digest))?),
-                // The rest makes no difference to the key, only to whether it is an envelope.
-                Field::Ts | Field::Timestamp => {
-                    map.next_value::<Option<f64>>()?;
-                }
-                Field::Source | Field::Correlate => {
-                    map.next_value::<Option<Text<'_>>>()?;
-                }
-                Field::Unknown => {
-                    map.next_value_seed(digest.value(2))?;
-                    digest.take();
-                }
-            }
-        }
-        Ok(head)
-    }
-}
-
-struct Data<'de> {
-    /// `seq` as it is written, if it is an integer or a boolean.
-    seq: Option<&'de str>,
-    hash: [u64; 2],
-}
-
-struct DataSeed<'a>(&'a mut Digest);
-
-impl<'de> DeserializeSeed<'de> for DataSeed<'_> {
-    type Value = Data<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for DataSeed<'_> {
-    type Value = Data<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        let mut seq = None;
-        self.0.object(map, |digest, map, key| {
-            if !digest.key_is(key, "seq") {
-                return map.next_value_seed(digest.value(3));
-            }
-            // As it is written: it may have more digits than a number. Then read as any
-            // other value, for what it may be besides.
-            let raw = map.next_value::<&RawValue>()?.get();
-            seq = countable(raw);
-            let mut json = serde_json::Deserializer::from_str(raw);
-            json.disable_recursion_limit();
-            digest.value(3).deserialize(&mut json).map_err(A::Error::custom)
-        })?;
-        let hash = self.0.take();
-        Ok(Data { seq, hash })
-    }
-}
-
-/// A `seq` that numbers messages: an integer or, as in the original, a boolean.
-fn countable(raw: &str) -> Option<&str> {
-    match raw {
-        "true" | "false" => Some(raw),
-        "-0" => Some("0"),
-        _ => {
-            let digits = raw.strip_prefix('-').unwrap_or(raw);
-            digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(raw)
-        }
-    }
+/// The digits of `data.seq`, if it is an integer that has more than a number holds.
+fn digits(payload: &[u8]) -> Option<String> {
+    type Fields<'a> = BTreeMap<String, &'a RawValue>;
+    let fields: Fields<'_> = serde_json::from_slice(payload).ok()?;
+    let data: Fields<'_> = serde_json::from_str(fields.get("data")?.get()).ok()?;
+    let seq = data.get("seq")?.get();
+    let digits = seq.strip_prefix('-').unwrap_or(seq);
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| seq.to_owned())
 }
 
 #[cfg(test)]
@@ -229,6 +128,28 @@ mod tests {
             assert!(same(&one, &one), "{seq}");
         }
         assert!(!same(&format!(r#"{{"seq":{long}}}"#), &format!(r#"{{"seq":{long}1}}"#)));
+        // Beyond 64 bits too, but no integer: however it is written, all of the data counts.
+        for seq in ["1e20", "1e0020", "-100000000000000000000.0"] {
+            let (one, other) = (format!(r#"{{"seq":{seq},"d":1}}"#), format!(r#"{{"seq":{seq},"d":2}}"#));
+            assert!(!same(&one, &other), "{seq}");
+        }
+        assert!(same(r#"{"seq":1e20}"#, r#"{"seq":100000000000000000000.0}"#));
+        assert!(!same(r#"{"seq":1e20}"#, r#"{"seq":100000000000000000000}"#));
+        let borders = ["9223372036854775808", "18446744073709551615", "18446744073709551616"];
+        for (at, one) in borders.iter().enumerate() {
+            for other in &borders[..at] {
+                assert!(!same(&format!(r#"{{"seq":{one}}}"#), &format!(r#"{{"seq":{other}}}"#)));
+                assert!(!same(
+                    &format!(r#"{{"seq":-{one}}}"#),
+                    &format!(r#"{{"seq":-{other}}}"#)
+                ));
+            }
+            assert!(same(
+                &format!(r#"{{"seq":-{one},"d":1}}"#),
+                &format!(r#"{{"s\u0065q":-{one}}}"#)
+            ));
+        }
+        assert!(same(r#"{"a":-0}"#, r#"{"a":0}"#));
         assert!(same(r#"{"seq":7,"seq":"x"}"#, r#"{"seq":"x"}"#));
         assert!(same(r#"{"seq":"x","seq":7}"#, r#"{"seq":7}"#));
     }
