@@ -52,7 +52,7 @@ options of integration:
   --adapter A   the table of behaviours for rumqttc, paho or all, and nothing else
 
 options of bench:
-  --quick       a tenth of the messages
+  --quick       a fifth of the messages, fewer rounds
   --only B3     this measure alone; may be given several times
   --folder F    where the page, the JSON and the plots go (docs without)
 

@@ -135,6 +135,11 @@ fn files(results: &Results) -> Vec<(String, String)> {
     files
 }
 
+/// So many of it.
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Progress.
 fn say(measure: &str, what: &str) {
     println!("[{measure}] {what}");

@@ -7,9 +7,9 @@ use anyhow::{Context as _, Result};
 use tars_contracts::{Data, Envelope, TopicFilter, TopicName, fresh_id, unix_now, write_envelope};
 use tars_mqtt::internals::{Handled, MessageKey, Routes};
 
-use super::Plan;
 use super::micro::{call, nanoseconds_in_turn};
 use super::results::{Bound, Figure, Goal, Measure};
+use super::{Plan, counted};
 use crate::clock;
 use crate::event::{EVENT_TYPE, Plain, Transcript};
 
@@ -188,7 +188,7 @@ pub(super) fn routing(_: &Plan) -> Result<Measure> {
         [&one, &some, &many].map(|routes| call(|| routes.reached(black_box(&topic)))),
     );
     for (count, rounds) in counts.iter().zip(&series) {
-        let who = format!("{count} subscriptions");
+        let who = counted(*count as u64, "subscription");
         measure
             .figures
             .push(Figure::new("one match", who, "ns", rounds.clone()));

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::process::Spawner;
 use super::results::{Bound, Figure, Goal, Measure};
-use super::{Plan, broker, say, traffic};
+use super::{Plan, broker, counted, say, traffic};
 use crate::peer::{Job, Side};
 
 pub(super) async fn run(plan: &Plan, spawner: &Spawner) -> Result<Measure> {
@@ -27,16 +27,14 @@ pub(super) async fn run(plan: &Plan, spawner: &Spawner) -> Result<Measure> {
             broker.restart().await?;
             process.done().await?;
             let took = process.end().await?.latencies[0] as f64 / 1e6;
-            say(
-                "B10",
-                &format!("{subscriptions} subscriptions, round {}: {took:.2} ms", round + 1),
-            );
+            let who = counted(*subscriptions, "subscription");
+            say("B10", &format!("{who}, round {}: {took:.2} ms", round + 1));
             rounds.push(took);
             broker.stop().await?;
         }
     }
     for (subscriptions, rounds) in series {
-        let who = format!("{subscriptions} subscriptions");
+        let who = counted(subscriptions, "subscription");
         measure
             .figures
             .push(Figure::new("restored and handled", &who, "ms", rounds.clone()));

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::counted;
 use super::results::{Bound, Figure, Goal, Measure, Results};
 use super::statistics::{median, quantile};
 
@@ -102,10 +103,9 @@ pub(super) fn page<'a>(results: &Results, plots: impl Iterator<Item = &'a str>) 
 
 /// In minutes from two on, below in seconds.
 fn duration(minutes: f64) -> String {
-    match (60.0 * minutes).round() {
-        1.0 => "1 second".to_owned(),
-        seconds if seconds < 120.0 => format!("{seconds} seconds"),
-        _ => format!("{minutes:.0} minutes"),
+    match (60.0 * minutes).round() as u64 {
+        seconds @ ..120 => counted(seconds, "second"),
+        seconds => counted((seconds + 30) / 60, "minute"),
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::process::{Process, Spawner};
 use super::results::{Bound, Figure, Goal, Measure};
-use super::{Plan, broker, say};
+use super::{Plan, broker, counted, say};
 use crate::peer::{Job, Pace, Peer, Report, Side};
 
 /// Of `data`.
@@ -400,7 +400,7 @@ pub(super) async fn many_publishers(plan: &Plan, spawner: &Spawner) -> Result<Me
                     topic: format!("bench/tasks/{pace:?}/{tasks}/{round}"),
                     ..job(broker.port())
                 };
-                let what = format!("{tasks} tasks, {name}, round {}", round + 1);
+                let what = format!("{}, {name}, round {}", counted(tasks, "task"), round + 1);
                 let run = one(spawner, &job).await?;
                 match &run {
                     Ok(run) => say("B11", &format!("{what}: {:.0} messages/s", run.throughput)),
@@ -410,16 +410,16 @@ pub(super) async fn many_publishers(plan: &Plan, spawner: &Spawner) -> Result<Me
             }
         }
         for (at, tasks) in TASKS.into_iter().enumerate() {
-            let who = format!("{tasks} tasks");
+            let who = counted(tasks, "task");
             measure
                 .figures
-                .push(Figure::new(name, who, "messages/s", series[at].clone()));
+                .push(Figure::new(name, &who, "messages/s", series[at].clone()));
             let fewer = (0..at).max_by(|a, b| {
                 let median = |at: usize| Figure::new("", "", "", series[at].clone()).median();
                 median(*a).total_cmp(&median(*b))
             });
             if let Some(best) = fewer {
-                let what = format!("{name}: {tasks} tasks ÷ the best of fewer");
+                let what = format!("{name}: {who} ÷ the best of fewer");
                 measure
                     .goals
                     .push(Goal::ratio(what, Bound::AtLeast(0.9), &series[at], &series[best]));
