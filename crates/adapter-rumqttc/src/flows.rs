@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use tars_ports::{Error, Fate, Message, OutboundQos2, QoS, Refused, Settled, Settler};
 use tokio::sync::oneshot;
 
@@ -56,7 +57,7 @@ pub(crate) enum OnPubrec {
 }
 
 pub(crate) struct Flows {
-    entries: HashMap<u16, (u64, Flow)>,
+    entries: HashMap<u16, (u64, Flow), RandomState>,
     last_id: u16,
     next_sequence: u64,
     publishes: usize,
@@ -68,7 +69,7 @@ pub(crate) struct Flows {
 impl Flows {
     pub(crate) fn new(max_inflight: u16, max_inflight_qos2: u16) -> Self {
         Self {
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             last_id: 0,
             next_sequence: 0,
             publishes: 0,

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use tars_contracts::{TopicFilter, TopicName};
 
 /// Values by topic filter, found by topic name (MQTT 3.1.1 section 4.7).
@@ -13,7 +14,8 @@ pub(crate) struct Trie<T> {
 
 #[derive(Debug)]
 struct Node<T> {
-    children: HashMap<Box<str>, Node<T>>,
+    /// What is in it is what the service subscribed; so who publishes chooses no collisions.
+    children: HashMap<Box<str>, Node<T>, RandomState>,
     /// Below `+`.
     any: Option<Box<Node<T>>>,
     /// Filters that end here.
@@ -25,7 +27,7 @@ struct Node<T> {
 impl<T> Default for Node<T> {
     fn default() -> Self {
         Self {
-            children: HashMap::new(),
+            children: HashMap::default(),
             any: None,
             here: Vec::new(),
             rest: Vec::new(),

@@ -5,11 +5,11 @@ use super::names::Metric;
 macro_rules! handle {
     ($name:ident, $($method:ident($type:ty)),*) => {
         #[derive(Default)]
-        pub(crate) struct $name;
+        pub(crate) struct $name(());
 
         impl $name {
             pub(crate) fn new(_: &Metric, _: &[(&'static str, &str)]) -> Self {
-                Self
+                Self(())
             }
 
             $(pub(crate) fn $method(&self, _: $type) {})*
