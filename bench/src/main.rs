@@ -57,7 +57,7 @@ fn dispatch() -> Result<bool> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match command.as_str() {
-        "run" => runtime.block_on(harness::run(&plan)).map(|_| true),
+        "run" => runtime.block_on(harness::run(&plan)),
         "render" => {
             let text = std::fs::read_to_string(plan.folder.join("benchmarks.json"))?;
             harness::render(&serde_json::from_str(&text)?, &plan.folder).map(|()| true)
