@@ -13,10 +13,11 @@
 //!   budget bounds it; of the rest one is kept, and further ones are skipped.
 //! - A run that is cut off takes those that wait for it along, unacknowledged.
 //!
-//! Memory: 48 bytes for each of at most `max_entries` messages ([`Seen`]), and the
+//! Memory: 54 bytes for each of at most `max_entries` messages ([`Seen`]), and the
 //! messages that wait.
 
 mod digest;
+mod index;
 mod key;
 #[cfg(test)]
 mod laws;
@@ -27,12 +28,14 @@ mod seen;
 mod vectors;
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasherDefault;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 pub(crate) use self::key::Key;
+use self::key::OwnBits;
 use self::seen::Seen;
 
 /// What one subscription has handled lately, and what it handles now. `M` is a message.
@@ -43,7 +46,7 @@ pub(crate) struct Dedupe<M> {
 struct State<M> {
     seen: Seen,
     /// Who waits for each message that is being handled.
-    running: HashMap<Key, VecDeque<M>>,
+    running: HashMap<Key, VecDeque<M>, BuildHasherDefault<OwnBits>>,
 }
 
 /// What to do with a message.
@@ -61,7 +64,7 @@ impl<M> Dedupe<M> {
         Self {
             state: Mutex::new(State {
                 seen: Seen::new(ttl, max_entries),
-                running: HashMap::new(),
+                running: HashMap::default(),
             }),
         }
     }
