@@ -19,9 +19,15 @@ use crate::harness::{median, quiet};
 
 /// Events a second.
 const RATE: u32 = 500;
+/// Requests a second.
+const REQUESTS: u32 = 50;
+/// Of deduplication: four seconds of events, far above what comes twice after a cut. It bounds the replies
+/// that a responder keeps as well, which are filled up after forty seconds; as long as bounded room fills up,
+/// memory grows.
+const REMEMBERED: usize = 2_000;
 /// Between a sample and a cut, and a cut and a sample.
 const STEP: Duration = Duration::from_secs(5);
-/// Until everything has been allocated once: the deduplication holds as much as it may after 20 s.
+/// Until everything has been allocated once, and what is bounded is full.
 const WARM_UP: Duration = Duration::from_secs(60);
 /// Enough for samples in both halves behind the warm-up.
 const SHORTEST: Duration = Duration::from_secs(100);
@@ -77,7 +83,9 @@ pub async fn run(time: Duration) -> Result<bool> {
         "a soak takes {:.1} minutes at least: the first minute is for warming up",
         minutes(SHORTEST)
     );
-    let mut broker = quiet(Mosquitto::builder()).start().await?;
+    // Nagle's algorithm at the broker would make each request wait, and halve the rate.
+    let broker = quiet(Mosquitto::builder()).config_line("set_tcp_nodelay true");
+    let mut broker = broker.start().await?;
     let proxy = Proxy::start(SocketAddr::from((Ipv4Addr::LOCALHOST, broker.port()))).await?;
     let tally = Arc::new(Tally::default());
     let publisher = connected(&proxy, "soak-publisher").await?;
@@ -98,7 +106,7 @@ pub async fn run(time: Duration) -> Result<bool> {
         .await?;
 
     println!(
-        "For {:.1} minutes {RATE} events at QoS 1 and five requests a second; every {} seconds all links are cut.",
+        "For {:.1} minutes {RATE} events at QoS 1 and {REQUESTS} requests a second; every {} seconds all links are cut.",
         minutes(time),
         2 * STEP.as_secs()
     );
@@ -119,7 +127,7 @@ pub async fn run(time: Duration) -> Result<bool> {
         {
             oldest.await?;
         }
-        if published.is_multiple_of(u64::from(RATE) / 5) {
+        if published.is_multiple_of(u64::from(RATE / REQUESTS)) {
             // In the middle of a cut it waits for the next link, as a service would.
             publisher
                 .request::<Transcript>("soak/request", "soak.request", &transcript)
@@ -174,6 +182,7 @@ async fn connected(proxy: &Proxy, client_id: &str) -> Result<Client> {
         .enable_health(true)
         .enable_heartbeat(true)
         .dedupe_ttl(Duration::from_secs(60))
+        .dedupe_max_entries(REMEMBERED)
         .reconnect_min_delay(Duration::from_millis(100))
         .reconnect_max_delay(Duration::from_millis(500));
     let client = Client::new(config.build()?)?;
