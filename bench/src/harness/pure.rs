@@ -118,7 +118,21 @@ pub(super) fn dedupe(plan: &Plan) -> Result<Measure> {
     for entries in [10_000, if plan.quick { 100_000 } else { 1_000_000 }] {
         table(entries, &mut measure)?;
     }
+    let what = "memory: a read that waits for the one before it, 16 MiB";
+    measure.figures.push(Figure::new(what, "the machine", "ns", waiting()));
     Ok(measure)
+}
+
+/// Nanoseconds of a read from anywhere in as much memory as the index of a large table takes:
+/// what neither a look-up nor an insert can do without.
+fn waiting() -> Vec<f64> {
+    const LINES: usize = (16 << 20) / 64;
+    // Each line names the next: with these numbers all of them, in no order that shows.
+    let line = |at: usize| [(at * 1_664_525 + 1_013_904_223) % LINES; 8];
+    let lines: Vec<[usize; 8]> = (0..LINES).map(line).collect();
+    let mut at = 0;
+    let [rounds] = nanoseconds_in_turn(TURNS, [call(|| at = lines[at][0])]);
+    rounds
 }
 
 /// A full table of so many messages: each call finds one, or takes one in for the oldest.
