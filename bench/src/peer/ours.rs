@@ -20,10 +20,6 @@ use crate::event::{EVENT_TYPE, Transcript};
 /// Receipts that a pipelining publisher keeps before it looks at the oldest.
 const RECEIPTS: usize = 1000;
 
-/// Messages that wait for the handler at QoS 0. A full queue drops there, as it should; but a run that lost
-/// a message gives no figure, and the default of 1,024 is 15 ms of a flood.
-const QUEUE: usize = 1 << 16;
-
 pub(super) async fn run(job: &Job) -> Result<()> {
     let mut config = Config::builder()
         .url(format!("mqtt://127.0.0.1:{}", job.port))
@@ -132,10 +128,7 @@ async fn subscribe(job: &Job, client: &Client, talk: &mut Talk) -> Result<Report
         }
         async {}
     });
-    match job.qos() {
-        QoS::AtMostOnce => subscribe.queue(QUEUE).await?,
-        qos => subscribe.qos(qos).await?,
-    };
+    subscribe.qos(job.qos()).await?;
     talk.ready().await?;
     let (last, count, sum) = done.await.context("the subscription ended")?;
     talk.done()?;

@@ -108,7 +108,7 @@ impl Default for RouteOptions {
         Self {
             qos: QoS::AtMostOnce,
             concurrency: 1,
-            queue: 1024,
+            queue: 10_000,
             overflow: Overflow::default(),
             on_failure: OnFailure::default(),
             timeout: None,
@@ -211,7 +211,8 @@ macro_rules! options {
                 self
             }
 
-            /// How many QoS 0 messages wait for a worker; default 1,024.
+            /// How many QoS 0 messages wait for a worker; default 10,000, which a broker takes a tenth
+            /// of a second to send. Fewer where only the newest matter.
             pub fn queue(mut self, messages: usize) -> Self {
                 self.$($path).+.queue = messages.max(1);
                 self
