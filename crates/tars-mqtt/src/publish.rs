@@ -1,6 +1,7 @@
 //! A publish on its way: options, then `.await`.
 
 use std::future::{Future, IntoFuture};
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -118,7 +119,8 @@ fn envelope<D>(id: &str, event_type: &str, source: &str, data: &D) -> Result<Vec
 where
     D: Serialize + ?Sized,
 {
-    let mut payload = Vec::with_capacity(256);
+    // What is usual does not grow.
+    let mut payload = Vec::with_capacity(512);
     write_envelope(&mut payload, id, event_type, unix_now(), source, data)?;
     Ok(payload)
 }
@@ -212,20 +214,23 @@ impl<T: Send + 'static> Future for PublishFuture<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Stage::New(publish) = &mut self.0 {
-            let mut publish = publish.take().expect("a publish is not polled after it completed");
+            let publish = publish.take().expect("a publish is not polled after it completed");
+            let Publish {
+                shared,
+                message,
+                timeout,
+                fail_fast,
+                output,
+            } = publish;
             // The short path: a QoS 0 message that the connection takes at once needs no box.
-            match publish.shared.clone().try_best_effort(&mut publish.message) {
-                Some(Ok(())) => return Poll::Ready(Ok(publish.output)),
-                Some(Err(error)) => return Poll::Ready(Err(error)),
-                None => {}
-            }
+            let message = match shared.try_best_effort(message) {
+                ControlFlow::Break(result) => return Poll::Ready(result.map(|()| output)),
+                ControlFlow::Continue(message) => message,
+            };
             self.0 = Stage::Waiting(Box::pin(async move {
-                let receipt = publish
-                    .shared
-                    .take_in(publish.message, publish.timeout, publish.fail_fast)
-                    .await?;
+                let receipt = shared.take_in(message, timeout, fail_fast).await?;
                 receipt.await?;
-                Ok(publish.output)
+                Ok(output)
             }));
         }
         match &mut self.0 {
@@ -236,34 +241,30 @@ impl<T: Send + 'static> Future for PublishFuture<T> {
 }
 
 impl Shared {
-    /// QoS 0 without waiting: `None` if it has to be waited for, or is not QoS 0.
-    fn try_best_effort(&self, message: &mut Result<Message, Error>) -> Option<Result<(), Error>> {
-        if message.as_ref().is_ok_and(|message| message.qos != QoS::AtMostOnce) {
-            return None;
-        }
+    /// QoS 0 without waiting; what has to wait, or is not QoS 0, goes on.
+    fn try_best_effort(
+        &self,
+        message: Result<Message, Error>,
+    ) -> ControlFlow<Result<(), Error>, Result<Message, Error>> {
         let live = self.live.load();
-        let live = live.as_deref()?;
-        let topic = topic_of(message);
-        let taken = std::mem::replace(message, Err(Error::new(ErrorKind::Internal, "the message was taken")));
-        match taken.and_then(|message| {
-            self.check(&message)?;
-            let span = spans::publish(&message);
-            match live.connection.try_publish(message) {
-                Ok(_settled) => {
-                    self.taken_over(&span);
-                    Ok(None)
-                }
-                Err(TryPublishError::Full(message)) => Ok(Some(message)),
-                Err(TryPublishError::Failed(error)) => Err(error),
-                Err(_) => Err(Error::new(ErrorKind::Internal, "the adapter gave an unknown answer")),
+        let (message, live) = match (message, live.as_deref()) {
+            (Ok(message), Some(live)) if message.qos == QoS::AtMostOnce => (message, live),
+            (message, _) => return ControlFlow::Continue(message),
+        };
+        let topic = message.topic.clone();
+        let refused = |error| ControlFlow::Break(Err(self.not_taken_in(error, Some(topic))));
+        if let Err(error) = self.check(&message) {
+            return refused(error);
+        }
+        let span = spans::publish(&message);
+        match live.connection.try_publish(message) {
+            Ok(_settled) => {
+                self.taken_over(&span);
+                ControlFlow::Break(Ok(()))
             }
-        }) {
-            Ok(None) => Some(Ok(())),
-            Ok(Some(back)) => {
-                *message = Ok(back);
-                None
-            }
-            Err(error) => Some(Err(self.not_taken_in(error, topic))),
+            Err(TryPublishError::Full(message)) => ControlFlow::Continue(Ok(message)),
+            Err(TryPublishError::Failed(error)) => refused(error),
+            Err(_) => refused(Error::new(ErrorKind::Internal, "the adapter gave an unknown answer")),
         }
     }
 
