@@ -1,17 +1,15 @@
-//! `cargo xtask bench` and `cargo xtask soak` run this; it runs itself for each peer.
+//! `cargo xtask bench` runs this; it runs itself for each peer.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use tars_bench::harness::{self, MEASURES, Plan};
-use tars_bench::{peer, soak};
+use tars_bench::peer;
 
 const USAGE: &str = "\
 usage: tars-bench run [--quick] [--only B3]… [--folder docs]
        tars-bench render [--folder docs]
-       tars-bench soak [--minutes 10]
        tars-bench peer JOB";
 
 fn main() -> ExitCode {
@@ -38,13 +36,11 @@ fn dispatch() -> Result<bool> {
         folder: PathBuf::from("docs"),
         python: python(),
     };
-    let mut minutes = 10.0;
     while let Some(option) = arguments.next() {
         let mut value = || arguments.next().with_context(|| format!("{option} needs a value"));
         match option.as_str() {
             "--quick" => plan.quick = true,
             "--folder" => plan.folder = value()?.into(),
-            "--minutes" => minutes = value()?.parse().context("--minutes needs a number")?,
             "--only" => {
                 let name = value()?;
                 if !MEASURES.contains(&name.as_str()) {
@@ -62,7 +58,6 @@ fn dispatch() -> Result<bool> {
             let text = std::fs::read_to_string(plan.folder.join("benchmarks.json"))?;
             harness::render(&serde_json::from_str(&text)?, &plan.folder).map(|()| true)
         }
-        "soak" => runtime.block_on(soak::run(Duration::from_secs_f64(60.0 * minutes))),
         _ => bail!("{USAGE}"),
     }
 }

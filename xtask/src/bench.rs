@@ -9,7 +9,7 @@ use crate::{python, tools};
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     tools::require_mosquitto()?;
     let python = python::provide().and_then(|()| python::chosen());
-    let line = program("run")?.arguments(arguments.iter().cloned());
+    let line = program("tars-bench")?.words("run").arguments(arguments.iter().cloned());
     match python {
         Ok(python) => line.variable(python::VARIABLE, python),
         Err(error) => {
@@ -24,10 +24,12 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 /// Builds for release and runs for minutes.
 pub(crate) fn soak(arguments: &[String]) -> Result<()> {
     tools::require_mosquitto()?;
-    program("soak")?.arguments(arguments.iter().cloned()).run()
+    program("tars-soak")?.arguments(arguments.iter().cloned()).run()
 }
 
-fn program(command: &str) -> Result<Line> {
+fn program(name: &str) -> Result<Line> {
     Line::cargo("build --release --package tars-bench").run()?;
-    Ok(Line::cargo("run --release --quiet --package tars-bench --").words(command))
+    Ok(Line::cargo("run --release --quiet --package tars-bench --bin")
+        .words(name)
+        .words("--"))
 }

@@ -96,8 +96,10 @@ impl Receipt {
                 let mut state = slot.lock();
                 match std::mem::replace(&mut *state, State::Over) {
                     State::Settled(outcome) => outcome,
-                    _ => {
+                    before => {
                         *state = State::Then(Box::new(then));
+                        drop(state);
+                        drop(before);
                         return;
                     }
                 }
@@ -147,18 +149,14 @@ impl Future for Receipt {
         let outcome = match &mut self.0 {
             Source::Settled(outcome) => outcome.take().unwrap_or_else(used_up),
             Source::Waiting(slot) => {
+                let waker = cx.waker().clone();
                 let mut state = slot.lock();
-                match &mut *state {
-                    State::Awaited(waker) => {
-                        waker.clone_from(cx.waker());
-                        return Poll::Pending;
-                    }
-                    State::Settled(_) => match std::mem::replace(&mut *state, State::Over) {
-                        State::Settled(outcome) => outcome,
-                        _ => used_up(),
-                    },
-                    _ => {
-                        *state = State::Awaited(cx.waker().clone());
+                match std::mem::replace(&mut *state, State::Over) {
+                    State::Settled(outcome) => outcome,
+                    before => {
+                        *state = State::Awaited(waker);
+                        drop(state);
+                        drop(before);
                         return Poll::Pending;
                     }
                 }

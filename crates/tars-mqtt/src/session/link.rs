@@ -137,7 +137,11 @@ impl Session {
                 // The end of the link is on its way.
                 Some(Err(error)) if error.kind() == ErrorKind::NotConnected => return,
                 Some(Err(error)) => health.rejected(&error),
-                None => return,
+                None => {
+                    // Nor may who publishes be quicker, each time there is room.
+                    self.shared.outbox.hold_back(QoS::AtLeastOnce);
+                    return;
+                }
             }
         }
         let outbox = &self.shared.outbox;

@@ -11,6 +11,7 @@ mod room;
 mod tests;
 mod way;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -56,6 +57,8 @@ struct State {
     /// need not be told of each one.
     soonest: Option<Instant>,
     way: Way,
+    /// Somebody hands over.
+    busy: bool,
     /// The session wants to know of each one that settles.
     watched: bool,
     /// Why nothing is taken in at present, if so.
@@ -197,14 +200,14 @@ impl Outbox {
         if state.soonest.is_none_or(|soonest| now < soonest) {
             return;
         }
-        let is_over = |entry: &Entry| entry.deadline <= now;
-        let over: Vec<u64> = state
-            .entries
-            .iter()
-            .filter(|(_, entry)| is_over(entry))
-            .map(|(number, _)| number)
+        let entries = state.entries.extract(|_, entry| entry.deadline <= now);
+        let over: BTreeSet<u64> = entries.iter().map(|(number, _)| *number).collect();
+        let mut waiters = state.waiters.extract(|number, _| over.contains(&number)).into_iter();
+        // Each has one, under the same number.
+        let over: Vec<_> = entries
+            .into_iter()
+            .map(|(_, entry)| (entry, waiters.next().map(|(_, waiter)| waiter)))
             .collect();
-        let over: Vec<_> = over.into_iter().filter_map(|number| state.remove(number)).collect();
         state.soonest = state.entries.iter().map(|(_, entry)| entry.deadline).min();
         drop(state);
         for gone in over {
@@ -218,7 +221,7 @@ impl Outbox {
     pub(crate) fn fail_all(&self, kind: ErrorKind, why: &str) -> usize {
         let mut state = self.lock();
         state.refusing.get_or_insert(kind);
-        state.way.close();
+        let _former = state.way.close();
         let mut all = Vec::with_capacity(state.entries.len());
         while let Some(number) = state.entries.first() {
             all.extend(state.remove(number));

@@ -40,6 +40,15 @@ impl<T> Numbered<T> {
         Some(item)
     }
 
+    /// Takes out, at one go, what `wanted` says.
+    pub(super) fn extract(&mut self, wanted: impl Fn(u64, &T) -> bool) -> Vec<(u64, T)> {
+        let (extracted, rest): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.0)
+            .into_iter()
+            .partition(|(number, item)| wanted(*number, item));
+        self.0 = rest;
+        extracted.into()
+    }
+
     /// All from this number on.
     pub(super) fn from(&mut self, number: u64) -> impl Iterator<Item = (u64, &mut T)> {
         let at = self.position(number);
@@ -83,6 +92,11 @@ mod tests {
                     model.insert(next, next);
                 } else {
                     prop_assert_eq!(items.remove(number), model.remove(&number));
+                }
+                if number % 16 == 0 {
+                    let odd = |number: u64| number % 2 == 1;
+                    prop_assert!(items.extract(|number, _| odd(number)).is_sorted());
+                    model.retain(|number, _| !odd(*number));
                 }
                 prop_assert_eq!(items.get_mut(number), model.get_mut(&number));
                 let rest: Vec<u64> = items.from(number).map(|(number, _)| number).collect();

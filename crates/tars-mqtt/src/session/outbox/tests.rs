@@ -17,6 +17,8 @@ struct Wire {
     /// It takes no more than this at one time, if not 0.
     room: usize,
     gone: bool,
+    /// Happens once, while it takes a message over, which is confirmed before anybody asks.
+    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl Wire {
@@ -46,6 +48,11 @@ impl Wire {
 #[async_trait]
 impl Publisher for Wire {
     fn try_publish(&self, message: Message) -> Result<Receipt, TryPublishError> {
+        let meanwhile = self.meanwhile.lock().unwrap().take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile();
+            return Ok(Receipt::settled());
+        }
         let mut taken = self.taken.lock().unwrap();
         if self.gone {
             return Err(TryPublishError::Failed(Error::new(ErrorKind::NotConnected, "gone")));
@@ -317,4 +324,66 @@ async fn many_threads_keep_the_order_of_the_numbers() {
     assert!(wire.numbers.lock().unwrap().is_sorted());
     (0..800).for_each(|_| wire.confirm(0));
     assert_eq!(outbox.len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_whose_last_handle_it_has_may_settle_when_it_is_dropped() {
+    let outbox = outbox(10);
+    let wire = opened(&outbox);
+    let _receipts = (append(&outbox, "0").await, append(&outbox, "1").await);
+    drop(wire);
+    outbox.shut();
+    assert_eq!(outbox.len(), 2);
+    outbox.rewind(Vec::new());
+    assert_eq!(opened(&outbox).payloads(), ["0", "1"]);
+    let _wire = outbox.fail_all(ErrorKind::Closed, "over");
+    assert_eq!(outbox.len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_held_back_goes_on_when_there_is_room() {
+    let outbox = outbox(10);
+    let wire = opened(&outbox);
+    outbox.hold_back(QoS::AtLeastOnce);
+    let _receipt = append(&outbox, "0").await;
+    assert!(wire.payloads().is_empty());
+    outbox.go_on();
+    assert_eq!(wire.payloads(), ["0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_former_connection_takes_over_at_its_end_is_followed_before_the_next_gets_anything() {
+    let (outbox, former, next) = (outbox(10), Arc::new(Wire::default()), Arc::new(Wire::default()));
+    let reconnect = {
+        let (outbox, next) = (outbox.clone(), next.clone());
+        move || {
+            outbox.shut();
+            outbox.rewind(Vec::new());
+            outbox.open(next);
+        }
+    };
+    *former.meanwhile.lock().unwrap() = Some(Box::new(reconnect));
+    outbox.open(former);
+    append(&outbox, "0").await.await.unwrap();
+    let _receipt = append(&outbox, "1").await;
+    assert_eq!(next.payloads(), ["1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_panics_costs_the_one_message_and_no_room_in_the_window() {
+    let (outbox, wire) = (outbox(10), Arc::new(Wire::default()));
+    outbox.open(wire.clone());
+    for _ in 0..5 {
+        *wire.meanwhile.lock().unwrap() = Some(Box::new(|| panic!("as the test wants it")));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let append = std::panic::AssertUnwindSafe(|| outbox.try_append(message("lost"), deadline));
+        assert!(std::panic::catch_unwind(append).is_err());
+    }
+    let _receipts = (
+        append(&outbox, "0").await,
+        append(&outbox, "1").await,
+        append(&outbox, "2").await,
+    );
+    assert_eq!(wire.payloads(), ["0", "1", "2"]);
+    outbox.changed().await;
 }

@@ -28,8 +28,6 @@ pub(super) struct Way {
     in_flight_qos2: usize,
     /// The connection had no room for a message of this QoS.
     blocked: Option<QoS>,
-    /// Somebody hands over.
-    busy: bool,
 }
 
 /// A message on its way.
@@ -51,8 +49,7 @@ impl Way {
     /// Where to, if one more may go now.
     fn open(&self, window: usize) -> Option<&Arc<dyn Connection>> {
         let free = self.in_flight < window && self.in_flight_qos2 < usize::from(MAX_INFLIGHT_QOS2);
-        let stands_open = free && !self.busy && self.blocked.is_none();
-        self.connection.as_ref().filter(|_| stands_open)
+        self.connection.as_ref().filter(|_| free && self.blocked.is_none())
     }
 
     fn took_off(&mut self, qos: QoS) {
@@ -67,15 +64,19 @@ impl Way {
         }
     }
 
-    /// Nothing more goes this way.
-    pub(super) fn close(&mut self) {
-        self.connection = None;
+    /// Nothing more goes this way. The connection is to be dropped without the lock: it may settle
+    /// what it has.
+    pub(super) fn close(&mut self) -> Option<Arc<dyn Connection>> {
+        self.connection.take()
     }
 }
 
 impl State {
     /// The next message to hand over, which is in flight from now on.
     fn take_off(&mut self, window: usize) -> Option<(Arc<dyn Connection>, Message, Flight)> {
+        if self.busy {
+            return None;
+        }
         let connection = self.way.open(window)?.clone();
         let Some((sequence, entry)) = self.entries.from(self.next).find(|(_, entry)| !entry.in_flight) else {
             self.next = self.sequence;
@@ -92,7 +93,7 @@ impl State {
             qos: message.qos,
         };
         self.way.took_off(message.qos);
-        self.way.busy = true;
+        self.busy = true;
         Some((connection, message, flight))
     }
 
@@ -109,17 +110,26 @@ impl State {
     }
 }
 
-/// Somebody hands over, until this is dropped.
+/// Handed over one after the other before somebody else goes on with it.
+const TURN: usize = 64;
+
+/// Somebody hands over, until this is dropped. Over the end of a connection too: what a former one
+/// took over is followed before the next gets anything, or it could go twice.
 struct Busy<'a> {
     outbox: &'a Outbox,
-    way: u64,
+    /// What became of it is not known yet.
+    flight: Option<Flight>,
 }
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        let way = &mut self.outbox.lock().way;
-        if way.number == self.way {
-            way.busy = false;
+        let mut state = self.outbox.lock();
+        state.busy = false;
+        if let Some(flight) = self.flight {
+            // The connection panicked: the message may have arrived, and its deadline will tell.
+            state.way.landed(flight);
+            drop(state);
+            self.outbox.changed.notify_one();
         }
     }
 }
@@ -131,7 +141,8 @@ impl Outbox {
         let mut state = self.lock();
         state.refusing.take_if(|kind| *kind == ErrorKind::NotConnected);
         state.next = 0;
-        state.way = state.way.next();
+        let next = state.way.next();
+        let _former = std::mem::replace(&mut state.way, next);
         for (_, entry) in state.entries.from(0) {
             entry.in_flight = false;
         }
@@ -155,18 +166,26 @@ impl Outbox {
 
     /// From now on messages go to this connection, those that wait before all others.
     pub(crate) fn open(self: &Arc<Self>, connection: Arc<dyn Connection>) {
-        self.lock().way.connection = Some(connection);
+        let mut state = self.lock();
+        state.way.blocked = None;
+        let _former = state.way.connection.replace(connection);
+        drop(state);
         self.hand_over();
     }
 
     /// Nothing goes out any more, until the next connection.
     pub(crate) fn shut(&self) {
-        self.lock().way.close();
+        let _former = self.lock().way.close();
     }
 
     /// The connection has no room for a message of this QoS, and is to be asked when it has.
     pub(crate) fn waits_for_room(&self) -> Option<QoS> {
         self.lock().way.blocked
+    }
+
+    /// Something else is to go first, as soon as the connection has room for this QoS.
+    pub(crate) fn hold_back(&self, qos: QoS) {
+        self.lock().way.blocked = Some(qos);
     }
 
     /// The connection may have room, or the window.
@@ -177,21 +196,23 @@ impl Outbox {
 
     /// Hands over what may go.
     pub(super) fn hand_over(self: &Arc<Self>) {
-        loop {
+        for _ in 0..TURN {
             let next = self.lock().take_off(self.window);
             let Some((connection, message, flight)) = next else {
                 return;
             };
-            let busy = Busy {
+            let mut busy = Busy {
                 outbox: self,
-                way: flight.way,
+                flight: Some(flight),
             };
-            match connection.try_publish(message) {
+            let taken = connection.try_publish(message);
+            busy.flight = None;
+            match taken {
                 Ok(receipt) => self.follow(flight, receipt),
                 Err(refused) => self.refused(flight, refused),
             }
-            drop(busy);
         }
+        self.changed.notify_one();
     }
 
     fn refused(&self, flight: Flight, refused: TryPublishError) {
@@ -204,6 +225,7 @@ impl Outbox {
                 let mut state = self.lock();
                 state.put_back(flight);
                 if state.way.number == flight.way {
+                    // Whoever hands over still has it: this is not the last one.
                     state.way.close();
                 }
             }
