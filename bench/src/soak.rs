@@ -21,10 +21,10 @@ use crate::harness::{median, quiet};
 const RATE: u32 = 500;
 /// Requests a second.
 const REQUESTS: u32 = 50;
-/// Of deduplication: four seconds of events, far above what comes twice after a cut. It bounds the replies
-/// that a responder keeps as well, which are filled up after forty seconds; as long as bounded room fills up,
-/// memory grows.
-const REMEMBERED: usize = 2_000;
+/// Of deduplication: three seconds of events, far above what comes twice after a cut. It bounds the replies
+/// that a responder keeps as well, which are filled up after thirty seconds, and their table has
+/// grown for the last time soon after; as long as bounded room fills up, memory grows.
+const REMEMBERED: usize = 1_500;
 /// Between a sample and a cut, and a cut and a sample.
 const STEP: Duration = Duration::from_secs(5);
 /// Until everything has been allocated once, and what is bounded is full.

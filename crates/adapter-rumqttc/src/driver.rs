@@ -11,6 +11,7 @@ mod packets;
 mod transfer;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rumqttc::mqttbytes::v4::PubRel;
@@ -19,6 +20,7 @@ use tars_ports::{Acknowledgement, ConnectOptions, EndReason, Ended, Error, Outbo
 use tokio::time::Instant;
 
 use crate::flows::{Flow, Flows};
+use crate::gather::Gather;
 use crate::handshake::Accepted;
 use crate::keepalive::{Action, Keepalive};
 use crate::outbox::{Queued, Stage};
@@ -44,6 +46,9 @@ pub(crate) struct Driver {
     output: WriteBuffer,
     flows: Flows,
     keepalive: Keepalive,
+    gather: Gather,
+    /// What comes gathers in the socket until then.
+    resting: Option<Instant>,
     /// Reading is paused at the inbound budget.
     paused: bool,
     limit: usize,
@@ -71,6 +76,8 @@ impl Driver {
             output: WriteBuffer::default(),
             flows: Flows::new(options.max_inflight, options.max_inflight_qos2),
             keepalive,
+            gather: Gather::new(Instant::now()),
+            resting: None,
             paused: false,
             limit,
             timeout: options.timeout,
@@ -135,7 +142,9 @@ impl Driver {
                 // What was sent waits for an answer, which may lie in what is already here.
                 continue;
             }
-            let next = self.on_time(Instant::now())?;
+            let now = Instant::now();
+            self.resting = self.resting.filter(|until| *until > now);
+            let next = self.on_time(now)?.into_iter().chain(self.resting).min();
             if self.output.is_empty() && self.flushed && self.has_said_farewell() {
                 self.leave().await;
                 return Ok(EndReason::Disconnected);
@@ -148,7 +157,8 @@ impl Driver {
                 timer.as_mut().reset(next);
                 armed = Some(next);
             }
-            let room = (!self.paused && !self.is_choked()).then(|| self.input.room());
+            let reading = !self.paused && !self.is_choked() && self.resting.is_none();
+            let room = reading.then(|| self.input.room());
             tokio::select! {
                 // The socket first: after a long sleep of the machine the answer is
                 // there, and must be seen before the timer gives the peer up.
@@ -173,11 +183,27 @@ impl Driver {
             None => Ok(()),
             Some(Ok(0)) => Err(error::closed_by_broker(&self.shared.address)),
             Some(Ok(_)) => {
-                self.keepalive.read(Instant::now());
-                Ok(())
+                let now = Instant::now();
+                self.keepalive.read(now);
+                self.rest(now)
             }
             Some(Err(cause)) => Err(error::lost(&self.shared.address, cause)),
         }
+    }
+
+    /// Leaves the next packets in the socket for a while, where that is good for both sides.
+    fn rest(&mut self, now: Instant) -> Result<(), Error> {
+        let packets = self.shared.packets_read.load(Ordering::Relaxed);
+        if let Some(until) = self.gather.read(packets, now)
+            && !self.input.is_full()
+            && self
+                .stream
+                .rest()
+                .map_err(|cause| error::lost(&self.shared.address, cause))?
+        {
+            self.resting = Some(until);
+        }
+        Ok(())
     }
 
     async fn on_written(&mut self, written: Option<std::io::Result<usize>>) -> Result<(), Error> {

@@ -57,6 +57,7 @@ mod convert;
 mod driver;
 mod error;
 mod flows;
+mod gather;
 mod handle;
 mod handshake;
 mod inbound;

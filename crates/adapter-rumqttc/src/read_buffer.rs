@@ -80,6 +80,11 @@ impl ReadBuffer {
         &mut self.bytes
     }
 
+    /// Whether the last read may have left something behind.
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes.len() == self.bytes.capacity()
+    }
+
     /// Length of the packet that `bytes` begin with, as far as its header has come.
     fn frame_length(&self) -> Result<Option<usize>, ReadError> {
         let size = match check(self.bytes.iter(), self.limit) {

@@ -17,6 +17,7 @@
 
 mod dial;
 pub mod error;
+mod socket;
 mod stream;
 mod tcp;
 #[cfg(feature = "tls")]

@@ -8,6 +8,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::socket::Socket;
+
 /// A connection to a broker.
 ///
 /// Bytes that were written may wait in it until it is flushed, where TLS or WebSocket
@@ -18,7 +20,7 @@ pub struct Stream {
 }
 
 enum Io {
-    Tcp(TcpStream),
+    Tcp(Socket),
     #[cfg_attr(not(any(feature = "tls", feature = "websocket")), expect(dead_code))]
     Layered(Box<dyn Layer>),
 }
@@ -31,7 +33,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Layer for T {}
 impl Stream {
     pub(crate) fn tcp(stream: TcpStream) -> Self {
         Self {
-            io: Io::Tcp(stream),
+            io: Io::Tcp(Socket::Awake(stream)),
             certificate_asked: false,
         }
     }
@@ -50,6 +52,21 @@ impl Stream {
     #[must_use]
     pub fn certificate_asked(&self) -> bool {
         self.certificate_asked
+    }
+
+    /// Lets a plain TCP socket rest, until a read finds nothing in it or a write no room. Until then
+    /// nothing that arrives wakes the process, and the peer does not pay for it: a task that reads by
+    /// the clock gets much at once. Reading and writing go on as always, without a call to end it.
+    ///
+    /// `false` under TLS and WebSocket, which never rest.
+    ///
+    /// # Errors
+    /// When the system does not let go of the socket; it is closed then.
+    pub fn rest(&mut self) -> io::Result<bool> {
+        match &mut self.io {
+            Io::Tcp(socket) => socket.rest().map(|()| true),
+            Io::Layered(_) => Ok(false),
+        }
     }
 }
 

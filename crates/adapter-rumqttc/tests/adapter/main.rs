@@ -5,6 +5,7 @@
 mod connect;
 mod end;
 mod fate;
+mod flood;
 mod hostile;
 mod inbound;
 mod keepalive;
