@@ -56,6 +56,20 @@ impl Slot {
         std::mem::replace(&mut *self.lock(), state)
     }
 
+    /// The outcome, if it is there, and who asks, back; else that one takes the place of who asked before.
+    fn ask(&self, asked: State) -> Option<(Outcome, State)> {
+        let mut state = self.lock();
+        match std::mem::replace(&mut *state, State::Over) {
+            State::Settled(outcome) => Some((outcome, asked)),
+            before => {
+                *state = asked;
+                drop(state);
+                drop(before);
+                None
+            }
+        }
+    }
+
     fn settle(&self, outcome: Outcome) {
         let mut state = self.lock();
         match std::mem::replace(&mut *state, State::Over) {
@@ -89,23 +103,14 @@ impl Receipt {
     /// Instead of waiting: `then` runs with the outcome, at once if it is there, else inside
     /// of what settles the receipt. So it should be short, and wait for nothing.
     pub fn then(mut self, then: impl FnOnce(Result<Settled, Error>) + Send + 'static) {
-        let source = std::mem::replace(&mut self.0, Source::Settled(None));
-        let outcome = match source {
-            Source::Settled(outcome) => outcome.unwrap_or_else(used_up),
+        match std::mem::replace(&mut self.0, Source::Settled(None)) {
+            Source::Settled(outcome) => then(outcome.unwrap_or_else(used_up)),
             Source::Waiting(slot) => {
-                let mut state = slot.lock();
-                match std::mem::replace(&mut *state, State::Over) {
-                    State::Settled(outcome) => outcome,
-                    before => {
-                        *state = State::Then(Box::new(then));
-                        drop(state);
-                        drop(before);
-                        return;
-                    }
+                if let Some((outcome, State::Then(then))) = slot.ask(State::Then(Box::new(then))) {
+                    then(outcome);
                 }
             }
-        };
-        then(outcome);
+        }
     }
 }
 
@@ -148,19 +153,10 @@ impl Future for Receipt {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let outcome = match &mut self.0 {
             Source::Settled(outcome) => outcome.take().unwrap_or_else(used_up),
-            Source::Waiting(slot) => {
-                let waker = cx.waker().clone();
-                let mut state = slot.lock();
-                match std::mem::replace(&mut *state, State::Over) {
-                    State::Settled(outcome) => outcome,
-                    before => {
-                        *state = State::Awaited(waker);
-                        drop(state);
-                        drop(before);
-                        return Poll::Pending;
-                    }
-                }
-            }
+            Source::Waiting(slot) => match slot.ask(State::Awaited(cx.waker().clone())) {
+                Some((outcome, _)) => outcome,
+                None => return Poll::Pending,
+            },
         };
         self.0 = Source::Settled(None);
         Poll::Ready(outcome)
